@@ -1,0 +1,47 @@
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help crossval test docs bench app clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make crossval   cross-validate both models on the embedded data; results and report in runs/'
+	@echo 'make test       check generated files, notebooks and tests'
+	@echo 'make docs       build the site in _docs/ (needs Quarto)'
+	@echo 'make bench      run the benchmarks'
+	@echo 'make app        serve the web page on this machine'
+	@echo 'make clean      remove what these made: caches, _docs/, and runs/ with its trained models; .venv stays (rm -r .venv)'
+	@echo 'Each first installs what is missing into .venv; PYTHON=python3.12 chooses the Python for it (3.10 or later).'
+
+crossval: $(INSTALLED)
+	@$(BIN)/urbansounds_crossval
+
+test: $(INSTALLED)
+	@$(BIN)/python tools/check.py
+
+docs: $(INSTALLED)
+	@command -v quarto >/dev/null || { echo 'make docs needs Quarto: install it from https://quarto.org/docs/get-started/'; exit 1; }
+	@PATH="$(CURDIR)/$(BIN):$$PATH" nbdev_docs
+
+bench: $(INSTALLED)
+	@test -x $(BIN)/urbansounds_bench || { echo 'There is no urbansounds_bench yet: benchmarks come in a later version'; exit 1; }
+	@$(BIN)/urbansounds_bench
+
+app: $(INSTALLED)
+	@test -x $(BIN)/urbansounds_app || { echo 'There is no urbansounds_app yet: the web page comes in a later version'; exit 1; }
+	@$(BIN)/urbansounds_app
+
+# The stamp is newer than settings.ini once everything is installed: a second run installs nothing
+$(INSTALLED): settings.ini setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
+		{ echo 'urbansounds_nb needs Python 3.10 or later, and $(PYTHON) is not: try make PYTHON=python3.12'; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	@echo 'Installing what is missing into .venv (some minutes the first time) ...'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf runs _proc _docs build dist *.egg-info .pytest_cache wandb nbs/wandb
+	find . -path ./.venv -prune -o -path ./.git -prune -o \
+		\( -name __pycache__ -o -name .ipynb_checkpoints -o -name '*.partial' \) -prune -exec rm -rf {} +
