@@ -312,7 +312,7 @@ def show_folds(
     groups,         # The recording of each clip
     folds,          # The fold of each clip
     ax=None,        # Matplotlib axes to draw on
-    n_rows:int=20,  # How many recordings, those with most clips first
+    n_rows:int=20,  # How many recordings, spread over the folds
     title:str='',
 ):
     "Each recording a row, each clip a dot in the colour of its fold"
@@ -320,9 +320,11 @@ def show_folds(
     ax = ax or plt.gca()
     rows = defaultdict(list)
     for group, fold in zip(groups, folds): rows[group].append(fold)
-    for y, fold_list in enumerate(sorted(rows.values(), key=len, reverse=True)[:n_rows]):
-        ax.scatter(range(1, len(fold_list)+1), [y]*len(fold_list), c=sorted(fold_list), cmap='tab10', vmin=1, vmax=10, s=40)
-    ax.set(xlabel='clip of the recording', ylabel='recording', title=title, yticks=[])
+    several = sorted(sorted(row) for row in rows.values() if len(row) > 1)
+    for y, row in enumerate(several[::max(1, len(several)//n_rows)][:n_rows]):
+        ax.scatter(range(1, len(row)+1), [y]*len(row), c=row, cmap='tab10', vmin=1, vmax=10, s=40)
+    longest = max(map(len, several))
+    ax.set(xlabel='clip of the recording', ylabel='recording', title=title, yticks=[], xticks=range(1, longest+1), xlim=(.5, longest+.5))
     return ax
 
 # %% ../nbs/00_dataset.ipynb #2b22c7b0

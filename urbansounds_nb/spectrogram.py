@@ -33,7 +33,7 @@ def show_mel(
 ):
     "Draw a log-mel spectrogram: seconds to the right, hertz upward, loudness as brightness"
     import matplotlib.pyplot as plt
-    ax, rate = ax or plt.gca(), sample_rate or front_end.sample_rate
+    ax, rate = ax or plt.gca(), front_end.sample_rate or sample_rate
     ax.imshow(mel, origin='lower', aspect='auto', cmap='magma', extent=(0, mel.shape[-1]*front_end.hop_length/rate, 0, mel.shape[0]), **kwargs)
     bands = np.linspace(0, mel.shape[0]-1, 5).round().astype(int)
     ax.set(xlabel='time (s)', ylabel='frequency (Hz)', title=title, yticks=bands+.5, yticklabels=front_end.band_hz(rate)[bands].round().astype(int))
@@ -153,7 +153,7 @@ def show_grid(
     fig, axes = plt.subplots(-(-len(firsts)//5), 5, figsize=(9, 1.9*-(-len(firsts)//5)), layout='constrained', squeeze=False)
     for ax, (_, clip) in zip(axes.flat, sorted(firsts.items())):
         wave, rate = read_audio(clip['audio'])
-        show_mel(front_end.clip_mel(wave, rate), front_end, ax, clip['class'], rate)
+        show_mel(front_end.clip_mel(wave, rate), front_end, ax, clip['class'].replace('_', ' '), rate)
         ax.label_outer()
     return axes
 
