@@ -212,6 +212,6 @@ def test_typed_push_without_a_token(tmp_path, typed):
 
 def test_typed_disk_full_in_a_worker(tmp_path, three_folds, typed):
     mels = prepared(three_folds, folder=tmp_path/'mels', progress=False)
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2_400_000, 2_400_000))   # above the shared spectrograms, below a checkpoint
     done = typed('urbansounds_crossval', '--data', mels, '--models', 'cnn1d', '--folds', '1,2', '--epochs', 1, '--jobs', 2, '--results', tmp_path/'runs', preexec_fn=limit)
     assert 'free space' in one_error(done) and not list(tmp_path.rglob('*.unfinished')) and not list((tmp_path/'runs').rglob('*.parquet'))

@@ -26,6 +26,7 @@ from fastcore.xml import Body, Div, Figure, H1, Head, Html, Meta, NotStr, P, Sty
 from filelock import FileLock
 from tqdm.auto import tqdm
 import urbansounds_nb
+from .augment import default_augmentation
 from .dataset import SPLIT_RECORDINGS, DataError, check_folds, load_clips, make_folds, one_line_errors, read_audio
 from .models import MODELS, Classifier, save
 from .spectrogram import load_mels, prepared
@@ -50,15 +51,15 @@ def split(
 
 # %% ../nbs/04_crossval.ipynb #c624416a
 RECIPES = { # for each entry of MODELS
-    'cnn1d': Recipe(epochs=40, learning_rate=2e-3, weight_decay=.05),
-    'transformer': Recipe(epochs=40, learning_rate=5e-4, weight_decay=.05),
-    'cnn1d-seed': Recipe(epochs=30, learning_rate=1e-3, weight_decay=.05),
-    'transformer-seed': Recipe(epochs=40, learning_rate=5e-4, weight_decay=.05),
+    'cnn1d': Recipe(epochs=100, learning_rate=2e-3, weight_decay=.05),
+    'transformer': Recipe(epochs=10, learning_rate=5e-4, weight_decay=.05),
+    'cnn1d-seed': Recipe(epochs=15, learning_rate=1e-3, weight_decay=.05),
+    'transformer-seed': Recipe(epochs=10, learning_rate=5e-4, weight_decay=.05),
     'cnn1d-published': Recipe(epochs=30, batch_size=512, learning_rate=1e-4, schedule='constant', weight_decay=0., clip_norm=0., average_from=1.,
                               shuffle=False, precision='float32'),
 }
 
-AUGMENTATIONS = {} # for some entries of MODELS, what their training clips go through
+AUGMENTATIONS = {'cnn1d': default_augmentation()} # what training clips go through, where it pays
 
 # %% ../nbs/04_crossval.ipynb #e64972df
 def surroundings()->dict:
@@ -116,11 +117,11 @@ def data_name(data)->str:
     "Sixteen digits that stand for the clips, folds and classes of a prepared data set"
     return sha256(repr([data.columns[c].tolist() for c in ('slice_file_name', 'fold', 'class')]).encode()).hexdigest()[:16]
 
-def finished_run(path, data, recipe:Recipe):
-    "The run that is kept at this path, if it is there and of these clips and this recipe"
+def finished_run(path, data, recipe:Recipe, augmentation=None):
+    "The run that is kept at this path, if it is there and of these clips, this recipe and this augmentation"
     if not path.exists(): return None
     run = Run.read(path)
-    for name, now in (('data', data_name(data)), ('recipe', recipe.settings)):
+    for name, now in (('data', data_name(data)), ('recipe', recipe.settings), ('augmentation', repr(augmentation))):
         if run.row[name] != now: raise DataError(f'{path}: made with another {name}: choose another --results, or remove that file')
     return run
 
@@ -150,7 +151,7 @@ def run_fold(
     recipe = Recipe(**(RECIPES[name].settings | ({'epochs': epochs} if epochs else {})))
     identity = dict(model=name, scored_on='validation' if validate else 'test', fold=fold, seed=seed)
     path = run_path(folder, **identity)
-    if run := finished_run(path, data, recipe): return run
+    if run := finished_run(path, data, recipe, AUGMENTATIONS.get(name)): return run
     train_rows, rows = split(data.columns, fold, validate)
     check_folds(data.columns['fsID'][torch.cat([train_rows, rows])], [0]*len(train_rows) + [1]*len(rows))
     torch.manual_seed(seed)
@@ -163,7 +164,7 @@ def run_fold(
     logits = logits_of(model, data, rows, precision=recipe.precision)
     run = Run({}, history, *(data.columns[c][rows] for c in ('slice_file_name', 'fsID', 'classID')), logits, data.classes)
     run.row = identity | facts(run) | dict(parameters=sum(p.numel() for p in model.parameters()), threads=torch.get_num_threads(),
-                                           data=data_name(data), recipe=recipe.settings) | surroundings()
+                                           data=data_name(data), recipe=recipe.settings, augmentation=repr(AUGMENTATIONS.get(name))) | surroundings()
     save(model, trained, results=run.row)
     run.write(path)
     checkpoint.unlink()
