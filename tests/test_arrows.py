@@ -9,7 +9,7 @@ ARROWS = { # module -> the siblings that it may import
     'synthetic': (), 'augment': (), 'cnn': (), 'transformer': (),
     'dataset': ('synthetic',),
     'spectrogram': ('dataset',),
-    'training': ('augment',),
+    'training': ('augment', 'dataset'),
     'models': ('dataset', 'spectrogram', 'cnn', 'transformer'),
     'crossval': ('synthetic', 'dataset', 'spectrogram', 'augment', 'training', 'cnn', 'transformer', 'models'),
     'predict': ('dataset', 'spectrogram', 'models'),

@@ -7,9 +7,8 @@ __all__ = ['DB', 'show_changes', 'RandomChange', 'RandomGain', 'Equaliser', 'Tim
            'BackgroundMix', 'Mixup', 'time_stretch', 'pitch_shift', 'versions', 'Augmentation', 'default_augmentation']
 
 # %% ../nbs/01a_augment.ipynb #d1952e8e
-from inspect import signature
-import librosa
 import math
+from inspect import signature
 import numpy as np
 import torch
 from fastcore.basics import store_attr
@@ -52,7 +51,7 @@ class RandomChange(nn.Module):
         return torch.where(_draw(mel, 0, 1, 1, 1) < self.chance, changed, mel)
 
     def __repr__(self):
-        return f'{type(self).__name__}({", ".join(f"{name}={getattr(self, name)!r}" for name in self.__stored_args__)})'
+        return f'{type(self).__name__}({", ".join(f"{name}={getattr(self, name)!r}" for name in signature(type(self)).parameters)})'
 
 # %% ../nbs/01a_augment.ipynb #71371d6e
 def _draw(mel, low, high, *size):
@@ -105,7 +104,7 @@ class TimeShift(RandomChange):
 
 # %% ../nbs/01a_augment.ipynb #9d1ad575
 class RepeatOrCrop(RandomChange):
-    "Keep a random excerpt and repeat it to the full length, so that the period of repetition tells nothing"
+    "Keep a random excerpt and repeat it to the full length, so that the period of repetition tells less"
     def __init__(self,
         shortest:float=.5, # Least length of the excerpt (share of the clip)
         chance:float=1.,   # Probability that a clip is changed
@@ -185,10 +184,10 @@ class BackgroundMix(RandomChange):
         store_attr()
 
     def change(self, mel):
-        level = torch.logsumexp(DB*mel, (1, 2), keepdim=True)/DB                    # of the whole clip (dB)
-        other = torch.randperm(len(mel)).to(mel.device)
-        gain = level - level[other] - _draw(mel, self.least, self.most, 1, 1)
-        return torch.logaddexp(DB*mel, DB*(mel[other]+gain))/DB
+        energy, other = (DB*mel).exp(), torch.randperm(len(mel)).to(mel.device)
+        total = energy.sum((1, 2), keepdim=True)                                    # of the whole clip
+        gain = (-DB*_draw(mel, self.least, self.most, 1, 1)).exp() * total/total[other]
+        return (energy + gain*energy[other]).log()/DB
 
 # %% ../nbs/01a_augment.ipynb #6872c68b
 class Mixup(nn.Module):
@@ -212,8 +211,8 @@ class Mixup(nn.Module):
         weight = torch.where(torch.rand(len(mel), 1) < self.chance, weight, 1.).to(mel.device)   # (batch, 1), share of the clip itself
         targets, share = torch.lerp(targets[other], targets, weight), weight[:, :, None]
         if not self.energy: return torch.lerp(mel[other], mel, share), targets
-        own, others = (DB*x + part.clamp(min=1e-10).log() for x, part in ((mel, share), (mel[other], 1-share)))
-        return torch.logaddexp(own, others)/DB, targets
+        energy = (DB*mel).exp()
+        return torch.lerp(energy[other], energy, share).log()/DB, targets
 
     __repr__ = RandomChange.__repr__
 
@@ -225,6 +224,7 @@ def time_stretch(
     speed:float,     # 2 is twice as fast
 )->np.ndarray:       # (samples/speed,) float32
     "Play faster or slower at the same pitch (phase vocoder)"
+    import librosa
     return librosa.effects.time_stretch(np.asarray(wave, np.float32), rate=speed, **_window(wave))
 
 # %% ../nbs/01a_augment.ipynb #c781bd85
@@ -234,6 +234,7 @@ def pitch_shift(
     semitones:float, # Up, or down where negative; 12 are an octave
 )->np.ndarray:       # (samples,) float32
     "Play higher or lower at the same speed (phase vocoder and resampling)"
+    import librosa
     return librosa.effects.pitch_shift(np.asarray(wave, np.float32), sr=sample_rate, n_steps=semitones, **_window(wave))
 
 # %% ../nbs/01a_augment.ipynb #b76e5a2b

@@ -27,7 +27,7 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 import urbansounds_nb
 from .augment import default_augmentation
-from .dataset import SPLIT_RECORDINGS, DataError, check_folds, load_clips, make_folds, one_line_errors, read_audio
+from .dataset import SPLIT_RECORDINGS, DataError, check_folds, load_clips, make_folds, one_line_errors, read_audio, written_whole
 from .models import MODELS, Classifier, save
 from .spectrogram import load_mels, prepared
 from .training import Recipe, bootstrap_interval, calibration_error, logits_of, paired_test, scores, train
@@ -80,9 +80,8 @@ class Run:
         "Write the run as one parquet file, complete or not at all"
         header = dict(row=self.row, history=self.history, classes=self.classes)
         table = pa.table({'slice_file_name': self.names, 'fsID': self.groups.astype(str), 'label': self.labels, 'logits': list(self.logits.astype(np.float16))})
-        unfinished = Path(path).with_suffix('.unfinished')
-        pq.write_table(table.replace_schema_metadata({name: json.dumps(value) for name, value in header.items()}), unfinished, compression='zstd')
-        unfinished.replace(path)
+        table = table.replace_schema_metadata({name: json.dumps(value) for name, value in header.items()})
+        with written_whole(path) as file: pq.write_table(table, file, compression='zstd')
 
     @classmethod
     def read(cls, path):
@@ -188,8 +187,7 @@ def write_scores(folder):
         table = csv.DictWriter(text, list(rows[0]), lineterminator='\n')
         table.writeheader()
         table.writerows(row | {'recipe': json.dumps(row['recipe'])} for row in rows)
-        (folder/'scores.unfinished').write_text(text.getvalue())
-        (folder/'scores.unfinished').replace(folder/'scores.csv')
+        with written_whole(folder/'scores.csv') as file: file.write_text(text.getvalue())
 
 # %% ../nbs/04_crossval.ipynb #58e226a8
 def name_folds(
@@ -326,7 +324,7 @@ def report(
                 Body(H1('Cross-validation'), P(name_folds(run.row['fold'] for run in runs)), P(_EXPLANATION), Div(table, style='overflow-x:auto'), *pairs, *pictures, *matrices,
                      P(', '.join(f'{key} {value}' for key, value in facts.items()))), lang='en')
     path = Path(folder)/'report.html'
-    path.write_text('<!doctype html>\n' + to_xml(page), encoding='utf-8')
+    with written_whole(path) as file: file.write_text('<!doctype html>\n' + to_xml(page), encoding='utf-8')
     return path
 
 _STYLE = 'body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}td,th{padding:.2em .6em;text-align:right;border-bottom:1px solid #ccc}figure{margin:1em 0}svg{max-width:100%;height:auto}'
@@ -453,6 +451,8 @@ def cross_validate(
     "Cross-validate models over the folds; finished runs are kept, interrupted ones go on"
     for name in models:
         if name not in MODELS: raise DataError(f'unknown model {name!r}: choose from {", ".join(MODELS)}')
+    for name, value, least in (('seeds', seeds, 1), ('epochs', epochs, 0), ('jobs', n_jobs, 0), ('threads', threads, 1)):
+        if value < least: raise DataError(f'{name} is {value}: give at least {least}')
     settings = sorted({MODELS[name][1] for name in models})
     data = {setting: load_mels(prepared(source, setting, progress=progress), setting) for setting in settings}
     columns = data[settings[0]].columns

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'HUB_ID', 'HUB_REVISION', 'OFFICIAL_COUNTS', 'SPLIT_RECORDINGS', 'DataError', 'one_line_errors',
-           'read_audio', 'read_bytes', 'resample', 'load_official', 'load_archive', 'load_parquet', 'load_hub',
-           'make_folds', 'load_folder', 'cache_folder', 'load_clips', 'count_clips', 'Validation', 'validate_clips',
-           'show_folds', 'leaked_share', 'check_folds']
+           'written_whole', 'read_audio', 'read_bytes', 'resample', 'load_official', 'load_archive', 'load_parquet',
+           'load_hub', 'make_folds', 'load_folder', 'cache_folder', 'load_clips', 'count_clips', 'Validation',
+           'validate_clips', 'show_folds', 'leaked_share', 'check_folds']
 
 # %% ../nbs/00_dataset.ipynb #cd228d7e
-import csv, hashlib, io, os, re, sys, tarfile, tempfile
+import csv, hashlib, io, os, re, sys, tarfile, tempfile, zlib
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,7 +35,20 @@ def one_line_errors():
     except DataError as e: sys.exit(f'error: {e}')
     except OSError as e:
         where = f'{e.filename}: ' if e.filename else ''
-        sys.exit(f'error: {where}{e.strerror or e}: free space or change the permissions, then run the same command again')
+        sys.exit(f'error: {where}{e.strerror or e}: free space or change the permissions, then run the same command again'.replace('\n', ' '))
+
+# %% ../nbs/00_dataset.ipynb #79b70f34
+@contextmanager
+def written_whole(
+    path, # Where the file shall be
+):        # Context that gives the path to write to
+    "The file is there completely at the end, or not at all"
+    path = Path(path)
+    unfinished = path.with_name(f'{path.name}.unfinished')
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally: unfinished.unlink(missing_ok=True)
 
 # %% ../nbs/00_dataset.ipynb #07c240fb
 def _missing_bytes(data):
@@ -105,6 +118,8 @@ def _read_csv(path, needed):
     if not lines: raise DataError(f'{path}: no line with a clip in it: it needs the columns {", ".join(needed)}')
     for column in needed:
         if column not in lines[0]: raise DataError(f'{path}: no column `{column}`: it needs the columns {", ".join(needed)}')
+    for number, line in enumerate(lines, 2):
+        if None in line or None in line.values(): raise DataError(f'{path}: line {number} has not as many values as the header: correct it')
     return lines
 
 def _number(line, column, where, kind=int):
@@ -131,7 +146,7 @@ def load_official(
         record |= {c: _number(line, c, where, float) for c in ('start', 'end')} | {c: line[c] for c in ('slice_file_name', 'class')}
         if not 1 <= record['fold'] <= 10: raise DataError(f'{where}: fold {record["fold"]} is not one of 1 to 10: correct it')
         if record['class'] not in CLASSES: raise DataError(f'{where}: unknown class {record["class"]!r}: the ten are {", ".join(CLASSES)}')
-        if CLASSES[record['classID'] % 10] != record['class']: raise DataError(f'{where}: classID {record["classID"]} is not {record["class"]}')
+        if not 0 <= record['classID'] < 10 or CLASSES[record['classID']] != record['class']: raise DataError(f'{where}: classID {record["classID"]} is not {record["class"]}')
         file = _inside(folder, f'audio/fold{record["fold"]}/{record["slice_file_name"]}', where)
         records.append({'audio': {'bytes': None, 'path': str(file)}, **{c: record[c] for c in COLUMNS[1:]}})
     return records
@@ -147,7 +162,7 @@ def load_archive(
         with tempfile.TemporaryDirectory(dir=path.parent, prefix='.extracting-') as partial:
             try:
                 with tarfile.open(path) as archive: archive.extractall(partial, filter='data')
-            except (tarfile.TarError, EOFError) as e: raise DataError(f'{path}: not extracted ({e}): download it again') from None
+            except (tarfile.TarError, EOFError, zlib.error) as e: raise DataError(f'{path}: not extracted ({str(e).splitlines()[0]}): download it again') from None
             inner = [p.parent.parent for p in Path(partial).glob('**/metadata/UrbanSound8K.csv')]
             if not inner: raise DataError(f'{path}: no metadata/UrbanSound8K.csv in it: is this UrbanSound8K?')
             inner[0].rename(folder)

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from .cnn import AudioCNN1D
-from .dataset import CLASSES, DataError
+from .dataset import CLASSES, DataError, written_whole
 from .spectrogram import SETTINGS, LogMel, Standardise
 from .transformer import AudioTransformer, kept_bytes
 
@@ -85,10 +85,8 @@ def save(
     "Write a model with everything it needs, complete or not at all"
     kept = {name: getattr(model.network, name) for name in getattr(model.network, '__stored_args__', ()) if name not in ('n_mels', 'n_frames', 'n_classes')}
     about = about | dict(model=model.name, classes=model.classes, front_end=model.front_end.settings, network=kept)
-    path, tensors = Path(path), {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    unfinished = path.with_suffix('.unfinished')
-    save_file(tensors, unfinished, {name: json.dumps(value) for name, value in about.items()})
-    unfinished.replace(path)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    with written_whole(path) as file: file.write_bytes(as_bytes(tensors, {name: json.dumps(value) for name, value in about.items()}))
 
 # %% ../nbs/03a_models.ipynb #36369df7
 def about(

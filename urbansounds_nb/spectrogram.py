@@ -8,7 +8,7 @@ __all__ = ['SETTINGS', 'CITATION', 'show_mel', 'hz_to_mel', 'mel_to_hz', 'mel_fi
            'urbansounds_prepare']
 
 # %% ../nbs/01_spectrogram.ipynb #c795d1c1
-import hashlib, json, os
+import hashlib, json, os, shutil
 from contextlib import contextmanager
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -20,7 +20,7 @@ from fastcore.basics import patch, store_attr
 from fastcore.script import call_parse
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from .dataset import COLUMNS, DataError, cache_folder, load_clips, one_line_errors, read_audio, resample
+from .dataset import COLUMNS, DataError, cache_folder, load_clips, one_line_errors, read_audio, resample, written_whole
 
 # %% ../nbs/01_spectrogram.ipynb #556a785f
 def show_mel(
@@ -203,9 +203,8 @@ def _table(clips, mels):
 # %% ../nbs/01_spectrogram.ipynb #cdaf64b7
 def _write(table, path):
     "Write an Arrow file, complete or not at all"
-    unfinished = path.with_suffix('.unfinished')
-    with pa.OSFile(str(unfinished), 'wb') as file, pa.ipc.new_stream(file, table.schema) as stream: stream.write_table(table)
-    unfinished.rename(path)
+    with written_whole(path) as unfinished, pa.OSFile(str(unfinished), 'wb') as file:
+        with pa.ipc.new_stream(file, table.schema) as stream: stream.write_table(table)
 
 def _describe(folder, names, settings):
     "Write what `datasets` and `load_mels` need to know beside the parts of a prepared data set"
@@ -242,6 +241,10 @@ def prepare_mels(
                 good = [(clip, mel) for clip, mel in zip(some, found) if not isinstance(mel, str)]
                 _write(_table(*(zip(*good) if good else ((), ()))), partial/name)
             bar.update(len(some))
+    problems = _problems(partial)
+    if len(problems) == len(clips):
+        shutil.rmtree(partial)
+        raise DataError(f'{folder}: not made, none of the {len(clips)} clips could be read; the first: {problems[0]}')
     _describe(partial, names, settings)
     partial.rename(folder)
     return _problems(folder)
@@ -274,7 +277,6 @@ def prepared(
     folder = Path(folder or cache_folder()/'prepared'/f'{setting}-{fingerprint(clips, front_end)}')
     problems = prepare_mels(clips, folder, front_end, progress)
     for problem in problems: tqdm.write(f'left out: {problem}')
-    if len(problems) == len(clips): raise DataError(f'{source}: none of its {len(clips)} clips could be read: check the folder')
     return folder
 
 # %% ../nbs/01_spectrogram.ipynb #7a2c3c43

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from fastcore.basics import patch, store_attr
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as as_bytes
 from sklearn.metrics import confusion_matrix, f1_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
+from .dataset import written_whole
 
 # %% ../nbs/01b_training.ipynb #9ce681e0
 class Recipe:
@@ -128,9 +129,7 @@ class TrainingState:
 @patch
 def save(self:TrainingState, path, stamp:str):
     "Write a checkpoint, complete or not at all"
-    unfinished = Path(path).with_suffix('.unfinished')
-    save_file(self.tensors(), unfinished, {'history': json.dumps(self.history), 'stamp': stamp})
-    unfinished.replace(path)
+    with written_whole(path) as file: file.write_bytes(as_bytes(self.tensors(), {'history': json.dumps(self.history), 'stamp': stamp}))
 
 @patch
 def restore(self:TrainingState, path, stamp:str):
