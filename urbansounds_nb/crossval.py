@@ -21,13 +21,12 @@ import pyarrow.parquet as pq
 import torch
 import torch.multiprocessing as multiprocessing
 from fastcore.basics import patch
-from fastcore.script import call_parse
 from fastcore.xml import Body, Div, Figure, H1, Head, Html, Meta, NotStr, P, Style, Table, Td, Th, Title, Tr, to_xml
 from filelock import FileLock
 from tqdm.auto import tqdm
 import urbansounds_nb
 from .augment import default_augmentation
-from .dataset import SPLIT_RECORDINGS, DataError, check_folds, load_clips, make_folds, one_line_errors, read_audio, written_whole
+from .dataset import SPLIT_RECORDINGS, DataError, check_folds, command, load_clips, make_folds, one_line_errors, read_audio, written_whole
 from .models import MODELS, Classifier, save
 from .spectrogram import load_mels, prepared
 from .training import Recipe, bootstrap_interval, calibration_error, logits_of, paired_test, scores, train
@@ -479,7 +478,7 @@ def _numbers(text):
     try: return [int(part) for part in str(text).split(',') if part]
     except ValueError: raise DataError(f'{text!r} is not a list of fold numbers: write them as in 1,2,10') from None
 
-@call_parse
+@command
 def urbansounds_crossval(
     data:str='synthetic',            # Source: synthetic, a folder, an archive, a parquet file, a Hub id, or a prepared folder
     models:str='cnn1d,transformer',  # Models, separated by commas
@@ -501,7 +500,7 @@ def urbansounds_crossval(
         print(score_table(runs))
         print(f'report: {report(folder, "validation" if validate else "test")}')
 
-@call_parse
+@command
 def urbansounds_report(
     results:str='runs/synthetic',  # Results folder
     validation:bool=False,         # Report the runs on validation clips instead

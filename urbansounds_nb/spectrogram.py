@@ -17,10 +17,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 from fastcore.basics import patch, store_attr
-from fastcore.script import call_parse
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from .dataset import COLUMNS, DataError, cache_folder, load_clips, one_line_errors, read_audio, resample, written_whole
+from .dataset import COLUMNS, DataError, cache_folder, command, load_clips, one_line_errors, read_audio, resample, written_whole
 
 # %% ../nbs/01_spectrogram.ipynb #556a785f
 def show_mel(
@@ -372,7 +371,7 @@ def push_mels(
     HfApi(token=token).upload_file(path_or_fileobj=card, path_in_repo='README.md', repo_id=name, repo_type='dataset')
 
 # %% ../nbs/01_spectrogram.ipynb #3672c8d8
-@call_parse
+@command
 def urbansounds_prepare(
     data:str='synthetic',     # Source: synthetic, a folder, an archive, a parquet file or a Hub id
     folder:str=None,          # Where the prepared data set goes (default: a place in the cache)

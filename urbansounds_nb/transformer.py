@@ -61,9 +61,11 @@ class Block(nn.Module):
 
     def forward(self, x, keep=None):
         x = x + self.dropout(self.attention(self.norms[0](x), keep))
-        inner, long = self.norms[1](x), x.shape[1] > self.recompute_above
-        inner = checkpoint(self.feed_forward, inner, use_reentrant=False) if long and self.training else self.feed_forward(inner)
-        return x + self.dropout(inner)
+        inner = self.norms[1](x)
+        if self.training and x.shape[1] > self.recompute_above:
+            parts = [checkpoint(self.feed_forward, part, use_reentrant=False) for part in inner.split(self.recompute_above, 1)]
+            return x + self.dropout(torch.cat(parts, 1))
+        return x + self.dropout(self.feed_forward(inner))
 
 # %% ../nbs/03_transformer.ipynb #57d9ba77
 class AudioTransformer(nn.Module):
