@@ -85,7 +85,7 @@ def check_pytest():
     "Do the tests in tests/ pass?"
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder)/'report.xml'
-        status, _ = run(['pytest', 'tests', '-q', '-rs', f'--junitxml={report}'], PYTEST_SECONDS)
+        status, _ = run(['pytest', 'tests', '-q', '-rs', '-n', str(WORKERS), '--dist', 'worksteal', f'--junitxml={report}'], PYTEST_SECONDS)
         cases = list(ET.parse(report).iter('testcase')) if report.exists() else []
     outcomes = [{child.tag for child in case} for case in cases]
     counts = Counter('failed' if tags & {'failure', 'error'} else 'skipped' if 'skipped' in tags else 'passed' for tags in outcomes)
@@ -96,10 +96,16 @@ def verdict(name, problems):
     print(*problems, f'{name}: {"FAILED" if problems else "ok"}', sep='\n', flush=True)
     return Counter(failed=1) if problems else Counter(passed=1)
 
+def checks():
+    "Everything, one after the other"
+    counts = check_generated(), check_readme(), verdict('notebook linter', lint(notebook_paths())), check_notebooks(), check_pytest()
+    return sum(counts, Counter())
+
 def main():
-    total = Counter(passed=0, failed=0)
-    for count in (check_generated(), check_readme(), verdict('notebook linter', lint(notebook_paths())), check_notebooks(), check_pytest()):
-        total += count
+    with tempfile.TemporaryDirectory() as cache:  # the embedded data is made once, for notebooks and tests
+        ENVIRONMENT['URBANSOUNDS_CACHE'] = cache
+        run(['python', '-c', 'from urbansounds_nb.spectrogram import prepared; prepared(progress=False)'], 120)
+        total = checks()
     skipped = f', {total["skipped"]} skipped' if total['skipped'] else ''
     print(f'{total["passed"]} passed, {total["failed"]} failed{skipped}')
     sys.exit(total['failed'] > 0)

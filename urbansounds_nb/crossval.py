@@ -10,11 +10,12 @@ __all__ = ['RECIPES', 'AUGMENTATIONS', 'split', 'surroundings', 'Run', 'facts', 
            'urbansounds_report']
 
 # %% ../nbs/04_crossval.ipynb #6b721311
-import csv, io, json, os, platform, subprocess, sys, time
+import csv, io, json, os, platform, signal, subprocess, sys, time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from hashlib import sha256
 from itertools import combinations
 from pathlib import Path
+from threading import Thread
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -305,6 +306,7 @@ def _picture(draw, runs, size, alt):
     plt.close(fig)
     return Figure(NotStr(text.getvalue().partition('<svg')[1] + text.getvalue().partition('<svg')[2]), role='img', aria_label=alt)
 
+# %% ../nbs/04_crossval.ipynb #1c5276da
 def report(
     folder,                # A results folder
     scored_on:str='test',  # Or 'validation'
@@ -385,7 +387,7 @@ def summary(self:Tracker,
         to.summary.update({f'{row["model"]}/{key}': value for row in summarise(runs) for key, value in row.items() if key != 'model'})
         to.log({'sounds': [wandb.Audio(wave, rate, caption) for wave, rate, caption in mistaken(runs, source)]})
         models = wandb.Artifact('models', 'model')
-        if (self.folder/'models').is_dir(): models.add_dir(str(self.folder/'models'))
+        for file in sorted(self.folder.glob('models/*.safetensors')): models.add_file(str(file))
         to.log_artifact(models)
     self.log('summary', {'folds': name_folds(run.row['fold'] for run in runs)}, write)
 
@@ -399,8 +401,15 @@ def mistaken(runs, source, n:int=8)->list:
 # %% ../nbs/04_crossval.ipynb #3f4295a5
 def _start_worker(data, threads, epochs_done):
     "What each process is given once: the spectrograms (shared), its share of the cores, a common counter"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)                           # Ctrl-C is the main process's to answer
+    Thread(target=_end_with_parent, daemon=True).start()
     _start_worker.data, _start_worker.epochs_done = data, epochs_done
     torch.set_num_threads(threads)
+
+def _end_with_parent():
+    "A killed main process cannot stop its workers, so each watches for its end"
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 def _tick():
     with _start_worker.epochs_done.get_lock(): _start_worker.epochs_done.value += 1
@@ -409,6 +418,7 @@ def _work(name, fold, seed, **kwargs):
     "One run in a worker"
     return run_fold(_start_worker.data[MODELS[name][1]], name, fold, seed, tick=_tick, **kwargs)
 
+# %% ../nbs/04_crossval.ipynb #aa7e7469
 def _in_processes(jobs, data, n_jobs, threads, bar, done, **kwargs):
     "Work on all jobs in processes; calls `done` with each run as it ends"
     context = multiprocessing.get_context('spawn')
@@ -500,6 +510,7 @@ def urbansounds_crossval(
         print(score_table(runs))
         print(f'report: {report(folder, "validation" if validate else "test")}')
 
+# %% ../nbs/04_crossval.ipynb #e9d7fe01
 @command
 def urbansounds_report(
     results:str='runs/synthetic',  # Results folder
