@@ -268,7 +268,7 @@ def load_clips(
     source='synthetic', # `synthetic`, a folder, an archive, a parquet file, or a Hub id (`user/name`, `user/name@revision`)
 )->L:                   # Records
     "Records of any source; raises `DataError` when it is none of the known kinds"
-    if str(source) == 'synthetic': return load_official(write_synthetic(cache_folder()/'synthetic'))
+    if str(source) == 'synthetic': return load_official(write_synthetic(cache_folder()/'synthetic-1')) # another number when its recipes change
     path = Path(source).expanduser()
     if path.is_file(): return load_archive(path) if re.search(r'\.(tar(\.\w+)?|tgz)$', path.name) else load_parquet([path])
     for official in (path, path/'UrbanSound8K'):

@@ -11,6 +11,7 @@ __all__ = ['Recipe', 'rate_factor', 'half_precision', 'trimmed', 'logits_of', 'E
 import json, math
 from contextlib import nullcontext
 from pathlib import Path
+from zlib import crc32
 import numpy as np
 import torch
 from fastcore.basics import patch, store_attr
@@ -188,7 +189,8 @@ def train(
     "Train a model; it ends with averaged weights where the recipe says so"
     device, model = next(model.parameters()).device, model.to(memory_format=torch.channels_last)
     tensors = [values[rows].to(device) for values in (data.mel, data.lengths, data.labels)]
-    state, stamp = TrainingState(model, recipe), f'{recipe} seed {seed} clips {len(rows)}'
+    clips = crc32(rows.numpy().tobytes() + data.labels.numpy().tobytes())
+    state, stamp = TrainingState(model, recipe), f'{recipe} seed {seed} clips {len(rows)}/{clips} {augment}'
     if checkpoint and Path(checkpoint).exists(): state.restore(checkpoint, stamp)
     for epoch in tqdm(range(len(state.history), recipe.epochs), disable=not progress, unit='epoch', initial=len(state.history), total=recipe.epochs):
         loss = train_epoch(state, *tensors, epoch, seed, augment)
