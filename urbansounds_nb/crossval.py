@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import torch
 import torch.multiprocessing as multiprocessing
 from fastcore.basics import patch
-from fastcore.xml import Body, Div, Figure, H1, Head, Html, Meta, NotStr, P, Style, Table, Td, Th, Title, Tr, to_xml
+from fastcore.xml import Body, Div, Figcaption, Figure, H1, Head, Html, Meta, NotStr, P, Style, Table, Td, Th, Title, Tr, to_xml
 from filelock import FileLock
 from tqdm.auto import tqdm
 import urbansounds_nb
@@ -257,9 +257,10 @@ def show_folds_of(runs, ax):
     rows = summarise(runs)
     for x, row in enumerate(rows):
         some = by_model(runs)[row['model']]
-        ax.scatter([x+.06*(run.row['seed']-1) for run in some], [100*run.row['accuracy'] for run in some], c=[run.row['fold'] for run in some], cmap='tab10', vmin=1, vmax=10, s=25)
+        dots = ax.scatter([x+.06*(run.row['seed']-1) for run in some], [100*run.row['accuracy'] for run in some], c=[run.row['fold'] for run in some], cmap='tab10', vmin=1, vmax=10, s=25)
         ax.errorbar(x+.25, row['accuracy'], [[max(0, row['accuracy']-row['low'])], [max(0, row['high']-row['accuracy'])]], fmt='ks', capsize=4)
-    ax.set(xticks=range(len(rows)), xticklabels=[row['model'] for row in rows], ylabel='accuracy (%)', xlim=(-.5, len(rows)-.3))
+    ax.set(xticks=range(len(rows)), xticklabels=[row['model'] for row in rows], ylabel='accuracy (%)', xlim=(-.5, len(rows)-.1))
+    ax.legend(*dots.legend_elements(num=None), title='fold', fontsize=7)
     ax.tick_params(axis='x', rotation=20)
     return ax
 
@@ -304,7 +305,7 @@ def _picture(draw, runs, size, alt):
     draw(runs, ax)
     with plt.rc_context({'svg.hashsalt': 'urbansounds_nb'}): fig.savefig(text := io.StringIO(), format='svg', metadata={'Date': None})
     plt.close(fig)
-    return Figure(NotStr(text.getvalue().partition('<svg')[1] + text.getvalue().partition('<svg')[2]), role='img', aria_label=alt)
+    return Figure(NotStr(''.join(text.getvalue().partition('<svg')[1:])), Figcaption(alt))
 
 # %% ../nbs/04_crossval.ipynb #1c5276da
 def report(
@@ -314,23 +315,26 @@ def report(
     "Write everything that the runs of a folder show as one self-contained page"
     runs = read_runs(folder, scored_on)
     if not runs: raise DataError(f'{folder}: no finished runs on {scored_on} clips: run urbansounds_crossval first')
-    columns = ('model', 'folds', 'seeds', 'accuracy', 'std', 'low', 'high', 'macro_f1', 'without_split', 'oracle_gap', 'calibration_error', 'parameters', 'minutes')
-    text = lambda value: f'{value:.2f}' if isinstance(value, float) else f'{value:,}' if isinstance(value, int) else str(value)
-    table = Table(Tr(*map(Th, columns)), *(Tr(*(Td(text(row[c])) for c in columns)) for row in summarise(runs)))
+    table = Table(Tr(*map(Th, _COLUMNS)), *(Tr(*(Td(text.format(**row)) for text in _COLUMNS.values())) for row in summarise(runs)))
     pairs = [P(f'{a} beats {b} by {points:.1f} points (paired over recordings, p = {p:.4f}).') for a, b, points, p in compare(runs)]
-    pictures = [_picture(show_folds_of, runs, (8, 3.5), 'score of each fold'), _picture(show_curves, runs, (8, 3.5), 'learning curves'), _picture(show_recalls, runs, (8, 3.5), 'recall of each class')]
-    matrices = [_picture(show_confusion, some, (6, 5.5), f'confusion matrix of {name}') for name, some in by_model(runs).items()]
+    pictures = [_picture(draw, runs, (8, 3.5), caption) for draw, caption in (
+        (show_folds_of, 'Each dot is the score of one fold and seed; the squares are the means with their 95 % intervals.'),
+        (show_curves, 'Learning curves: accuracy on the scored clips after each epoch, averaged over folds and seeds. Nothing is chosen by them.'),
+        (show_recalls, 'The share of each class that is found.'))]
+    pictures += [_picture(show_confusion, some, (6, 5.5), f'Confusion matrix of {name}, in % of each row.') for name, some in by_model(runs).items()]
     facts = {key: runs[-1].row[key] for key in ('version', 'commit', 'python', 'torch', 'machine')}
     page = Html(Head(Meta(charset='utf-8'), Meta(name='viewport', content='width=device-width'), Title('Cross-validation'), Style(_STYLE)),
-                Body(H1('Cross-validation'), P(name_folds(run.row['fold'] for run in runs)), P(_EXPLANATION), Div(table, style='overflow-x:auto'), *pairs, *pictures, *matrices,
+                Body(H1('Cross-validation'), P(name_folds(run.row['fold'] for run in runs)), P(_EXPLANATION), Div(table, style='overflow-x:auto'), *pairs, *pictures,
                      P(', '.join(f'{key} {value}' for key, value in facts.items()))), lang='en')
     path = Path(folder)/'report.html'
     with written_whole(path) as file: file.write_text('<!doctype html>\n' + to_xml(page), encoding='utf-8')
     return path
 
+_COLUMNS = {'model': '{model}', 'folds × seeds': '{folds} × {seeds}', 'accuracy': '{accuracy:.1f} ± {std:.1f}', '95 % interval': '{low:.1f} – {high:.1f}', 'macro-F1': '{macro_f1:.1f}',
+            'without split': '{without_split:.1f}', 'oracle gap': '{oracle_gap:+.1f}', 'calibration error': '{calibration_error:.3f}', 'parameters': '{parameters:,}', 'min/run': '{minutes:.1f}'}
 _STYLE = 'body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}td,th{padding:.2em .6em;text-align:right;border-bottom:1px solid #ccc}figure{margin:1em 0}svg{max-width:100%;height:auto}'
-_EXPLANATION = ('Accuracies in %. accuracy: mean over folds of the means over seeds; std: over folds; low, high: 95 % interval by drawing recordings; without_split: without the recordings '
-               'that the official folds split; oracle_gap: what choosing the epoch on the test fold would have added; minutes: for one run.')
+_EXPLANATION = ('Accuracy: in %, mean over folds (of the means over seeds) ± standard deviation over folds. 95 % interval: by drawing recordings. Without split: without the recordings '
+                'that the official folds split. Oracle gap: what choosing the epoch on the test fold would have added; never part of a score.')
 
 # %% ../nbs/04_crossval.ipynb #9f841891
 def tracking_mode(
