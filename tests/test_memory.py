@@ -33,7 +33,7 @@ sf.write(file, np.random.default_rng(0).uniform(-1, 1, 24000).astype('float32'),
 audio = dict(bytes=file.getvalue(), path=None)
 clip = dict(audio=audio, fsID=1, start=0., end=3., salience=1, fold=1, classID=3) | {'class': 'dog_bark'}
 clips = [clip | {'slice_file_name': f'{n}.wav'} for n in range(int(sys.argv[1]))]
-front_end = LogMel(sample_rate=8000, n_fft=256, hop_length=64, n_mels=128)   # 96 kB for each clip
+front_end = LogMel(sample_rate=8000, n_fft=128, hop_length=64, n_mels=128)   # 96 kB for each clip
 assert not prepare_mels(clips, sys.argv[2], front_end, progress=False)
 print(peak())
 '''

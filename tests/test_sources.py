@@ -1,43 +1,75 @@
-"Sources that a notebook cannot show without a network: the Hub, and copies that `datasets` wrote"
-import huggingface_hub
-import pyarrow as pa, pyarrow.parquet as pq
+"The same clips from every source: folder, archive, parquet, Arrow, Hub"
+import io, tarfile
 import pytest
-from datasets import Audio, Dataset
-from urbansounds_nb.dataset import HUB_ID, HUB_REVISION, load_clips, read_audio, read_bytes
+from urbansounds_nb.dataset import COLUMNS, HUB_ID, HUB_REVISION, DataError, load_clips, read_audio, read_bytes
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def clips(three_folds): return load_clips(three_folds)
 
-def as_rows(clips): return [clip | {'audio': {'bytes': read_bytes(clip['audio']), 'path': clip['slice_file_name']}} for clip in clips]
+@pytest.fixture(scope='module')
+def table(clips):
+    "The clips with their sounds inside, as `datasets` holds them"
+    from datasets import Audio, Dataset
+    records = [clip | {'audio': {'bytes': read_bytes(clip['audio']), 'path': clip['slice_file_name']}} for clip in clips]
+    return Dataset.from_list(records).cast_column('audio', Audio(decode=False))
 
-@pytest.mark.parametrize('name, revision', [(HUB_ID, HUB_REVISION), (f'{HUB_ID}@abc123', 'abc123'), ('somebody/sounds', None)])
-def test_the_hub(clips, tmp_path, monkeypatch, name, revision):
+def assert_same(found, clips):
+    "Same columns in every record, and the same sound, bit by bit"
+    by_name = {clip['slice_file_name']: clip for clip in found}
+    assert len(found) == len(clips) == len(by_name)
+    for clip in clips:
+        other = by_name[clip['slice_file_name']]
+        assert tuple(other) == COLUMNS and [other[c] for c in COLUMNS[1:]] == [clip[c] for c in COLUMNS[1:]]
+        assert read_bytes(other['audio']) == read_bytes(clip['audio'])
+
+def test_a_parent_of_the_official_folder(three_folds, clips, tmp_path):
+    (tmp_path/'UrbanSound8K').symlink_to(three_folds)
+    assert_same(load_clips(tmp_path), clips)
+
+@pytest.mark.parametrize('inner', ['UrbanSound8K', '.'])
+def test_an_archive_extracted_once(three_folds, clips, tmp_path, inner):
+    with tarfile.open(tmp_path/'UrbanSound8K.tar.gz', 'w:gz', compresslevel=1) as archive: archive.add(three_folds, inner)
+    assert_same(load_clips(tmp_path/'UrbanSound8K.tar.gz'), clips)
+    made = (tmp_path/'UrbanSound8K'/'metadata').stat()
+    assert_same(load_clips(tmp_path/'UrbanSound8K.tar.gz'), clips)
+    assert (tmp_path/'UrbanSound8K'/'metadata').stat().st_ctime_ns == made.st_ctime_ns and len(list(tmp_path.iterdir())) == 2
+
+@pytest.mark.parametrize('name', ['../outside.txt', '/tmp/urbansounds-outside.txt'])
+def test_an_archive_writes_nothing_outside(tmp_path, name):
+    (tmp_path/'in').mkdir()
+    with tarfile.open(tmp_path/'in'/'evil.tar.gz', 'w:gz') as archive:
+        member = tarfile.TarInfo(name)
+        member.size = 4
+        archive.addfile(member, io.BytesIO(b'evil'))
+    with pytest.raises(DataError, match='evil.tar.gz'): load_clips(tmp_path/'in'/'evil.tar.gz')
+    assert [path.name for path in tmp_path.rglob('*')] == ['in', 'evil.tar.gz']
+
+def test_parquet_with_several_row_groups(table, clips, tmp_path):
+    table.to_parquet(tmp_path/'all.parquet', batch_size=7)
+    assert_same(load_clips(tmp_path/'all.parquet'), clips)
+    assert_same(load_clips(tmp_path), clips)
+
+def test_an_arrow_copy(table, clips, tmp_path):
+    table.save_to_disk(tmp_path/'copy', num_shards=2)
+    found = load_clips(tmp_path/'copy')
+    assert len({clip['audio']['path'] for clip in found}) == 2 and found[0]['audio']['bytes'] is None     # read when asked for
+    assert_same(found, clips)
+
+@pytest.mark.parametrize('source, revision', [(HUB_ID, HUB_REVISION), (f'{HUB_ID}@abc123', 'abc123'), ('someone/else', None)])
+def test_the_hub(table, clips, tmp_path, monkeypatch, source, revision):
+    import huggingface_hub
     (tmp_path/'data').mkdir()
-    pq.write_table(pa.Table.from_pylist(as_rows(clips)), tmp_path/'data'/'train-00000.parquet', row_group_size=40)
-    asked = {}
-    monkeypatch.setattr(huggingface_hub, 'snapshot_download', lambda name, **kwargs: asked.update(kwargs, name=name) or tmp_path)
-    found = load_clips(name)
-    assert asked['name'] == name.split('@')[0] and asked['revision'] == revision and asked['repo_type'] == 'dataset'
-    assert [clip['slice_file_name'] for clip in found] == [clip['slice_file_name'] for clip in clips]
-    assert read_bytes(found[50]['audio']) == read_bytes(clips[50]['audio'])
+    table.to_parquet(tmp_path/'data'/'train-00000-of-00001.parquet')
+    asked = []
+    monkeypatch.setattr(huggingface_hub, 'snapshot_download', lambda *args, **kwargs: asked.append((args, kwargs)) or str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert_same(load_clips(source), clips)
+    (args, kwargs), = asked
+    assert args == (source.partition('@')[0],) and kwargs['revision'] == revision and kwargs['repo_type'] == 'dataset'
 
-def test_a_copy_saved_by_datasets(clips, tmp_path):
-    Dataset.from_list(as_rows(clips)).cast_column('audio', Audio(decode=False)).save_to_disk(str(tmp_path/'saved'))
-    found = load_clips(tmp_path/'saved')
-    assert [clip['fold'] for clip in found] == [clip['fold'] for clip in clips]
-    for a, b in zip(found[::17], clips[::17]):
-        (wave_a, rate_a), (wave_b, rate_b) = read_audio(a['audio']), read_audio(b['audio'])
-        assert rate_a == rate_b and (wave_a == wave_b).all()
+def test_a_hub_that_cannot_be_reached(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('HF_HOME', str(tmp_path))
+    with pytest.raises(DataError, match=r'^someone/nothing: .*local copy$'): load_clips('someone/nothing')
 
-def test_publishing(three_folds, tmp_path, monkeypatch):
-    "What would be sent to the Hub: the prepared data, then its card, both with the token"
-    from urbansounds_nb.spectrogram import urbansounds_prepare
-    sent = []
-    monkeypatch.setenv('HF_TOKEN', 'hf_marker')
-    monkeypatch.setattr(Dataset, 'push_to_hub', lambda self, name, token: sent.append((name, self.num_rows, token)))
-    monkeypatch.setattr(huggingface_hub.HfApi, 'upload_file', lambda self, path_or_fileobj, **kwargs: sent.append((kwargs['repo_id'], path_or_fileobj.decode(), self.token)))
-    urbansounds_prepare(str(three_folds), str(tmp_path/'mels'), push_to_hub='me/mels')
-    (data_name, rows, data_token), (card_name, card, card_token) = sent
-    assert (data_name, rows, card_name) == ('me/mels', 90, 'me/mels') and data_token == card_token == 'hf_marker'
-    assert '| siren | 9 |' in card and 'hf_marker' not in card
-    assert not [path for path in tmp_path.rglob('*') if path.is_file() and b'hf_marker' in path.read_bytes()]
+def test_a_pinned_revision_is_a_commit(): assert len(HUB_REVISION) == 40 and int(HUB_REVISION, 16)

@@ -1,58 +1,87 @@
-"wandb, offline: every fold's metrics are in the run folders, one group, one summary; and its failure costs nothing"
-import json, struct
+"wandb offline: one group, a run for each fold with all its metrics, one summary run; and no result is lost when it fails"
+import json, struct, time
 import pytest
-from urbansounds_nb.crossval import cross_validate
+from urbansounds_nb.crossval import cross_validate, read_runs
+from urbansounds_nb.spectrogram import prepared
 
 def records(path):
-    "The records of a run file: after seven bytes, blocks of 32 KiB with pieces (checksum, length, kind; whole 1, first 2, middle 3, last 4)"
+    "The records of a `.wandb` file (LevelDB's log format after a header of 7 bytes)"
     from wandb.proto.wandb_internal_pb2 import Record
-    data, place, found, pieces = path.read_bytes(), 7, [], b''
+    data, place, parts = path.read_bytes(), 7, b''
+    assert data[:4] == b':W&B'
     while place + 7 <= len(data):
         left = 32768 - place % 32768
-        if left < 7:
-            place += left
-            continue
-        _, size, kind = struct.unpack('<IHB', data[place:place+7])
-        if kind == 0: break
-        pieces += data[place+7:place+7+size]
+        size, kind = struct.unpack('<HB', data[place+4:place+7])      # after a checksum of 4 bytes
+        if left < 7 or kind == 0: place += left; continue             # the rest of a block is filled with zeros
+        parts += data[place+7:place+7+size]
         place += 7 + size
-        if kind in (1, 4):
-            found.append(Record.FromString(pieces))
-            pieces = b''
-    return found
+        if kind in (1, 4): yield Record.FromString(parts); parts = b''   # whole, or the last part
 
-def tracked(path):
-    "Group, name, metrics of each step, final numbers and kinds of records of one run file"
-    run, steps, summary, artifacts = None, [], {}, 0
-    for record in records(path):
-        kind = record.WhichOneof('record_type')
-        if kind == 'run': run = record.run
-        if kind == 'history': steps.append({item.key or '/'.join(item.nested_key): json.loads(item.value_json) for item in record.history.item})
-        if kind == 'summary': summary |= {item.key or '/'.join(item.nested_key): json.loads(item.value_json) for item in record.summary.update}
-        artifacts += kind == 'artifact'
-    return dict(group=run.run_group, name=run.display_name, steps=steps, summary=summary, artifacts=artifacts)
+class Tracked:
+    "One offline run: its name, group, settings, metrics by step, summary, artifacts"
+    def __init__(self, folder):
+        self.folder, self.history, self.summary, self.artifacts, self.config = folder, [], {}, [], {}
+        value = lambda items: {'/'.join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
+        for record in records(next(folder.glob('run-*.wandb'))):
+            if record.HasField('run'):
+                self.name, self.group = record.run.display_name, record.run.run_group
+                self.config |= value(record.run.config.update)
+            if record.HasField('history'): self.history.append(value(record.history.item))
+            if record.HasField('summary'): self.summary |= value(record.summary.update)
+            if record.HasField('artifact'): self.artifacts.append(record.artifact)
 
-@pytest.fixture
-def arguments(three_folds, tmp_path):
-    return dict(source=str(three_folds), models=['cnn1d'], folds=(1, 2), epochs=2, n_jobs=1, folder=tmp_path/'runs', progress=False)
+@pytest.fixture(scope='module')
+def tracked(three_folds, tmp_path_factory):
+    "The finished runs of a small cross-validation, and what wandb kept of it"
+    folder, wandb_before = tmp_path_factory.mktemp('tracked'), pytest.MonkeyPatch()
+    wandb_before.setenv('WANDB_MODE', 'offline')
+    runs = cross_validate(three_folds, ('cnn1d',), folder=folder/'runs', folds=(1, 2), epochs=2, n_jobs=1, tracking='auto', progress=False)
+    wandb_before.undo()
+    kept = [Tracked(path) for path in (folder/'runs'/'wandb').glob('offline-run-*')]
+    return runs, {run.name: run for run in kept}, len(kept)
 
-def test_every_metric_is_in_the_run_folders(arguments):
-    runs = cross_validate(tracking='offline', **arguments)
-    found = {run['name']: run for run in map(tracked, arguments['folder'].glob('wandb/offline-run-*/run-*.wandb'))}
-    assert set(found) == {'cnn1d-fold1-seed0', 'cnn1d-fold2-seed0', 'summary'} and len({run['group'] for run in found.values()}) == 1
+def test_one_run_for_each_fold_and_a_summary_in_one_group(tracked):
+    runs, kept, number = tracked
+    assert set(kept) == {'cnn1d-fold1-seed0', 'cnn1d-fold2-seed0', 'summary'} and number == 3
+    assert len({run.group for run in kept.values()}) == 1 and kept['summary'].group
+
+def test_every_metric_of_every_fold(tracked):
+    runs, kept, _ = tracked
     for run in runs:
-        fold = found[f'cnn1d-fold{run.row["fold"]}-seed0']
-        assert [{name: step[name] for name in run.history[0]} for step in fold['steps']] == run.history
-        assert all(fold['summary'][name] == run.row[name] for name in ('accuracy', 'macro_f1', 'calibration_error'))
-    summary = found['summary']
-    logged = ' '.join(name for step in summary['steps'] for name in step)
-    assert all(part in logged for part in ('cnn1d/confusion', 'cnn1d/classes', 'sounds')) and summary['artifacts'] >= 1
-    assert abs(summary['summary']['cnn1d/accuracy'] - 50*sum(run.row['accuracy'] for run in runs)) < 1e-6
+        there = kept[f'cnn1d-fold{run.row["fold"]}-seed0']
+        assert [{key: epoch[key] for key in ('epoch', 'loss', 'accuracy')} for epoch in there.history] == \
+               [{key: epoch[key] for key in ('epoch', 'loss', 'accuracy')} for epoch in run.history] and len(run.history) == 2
+        for key in ('accuracy', 'macro_f1', 'accuracy_without_split_recordings', 'calibration_error'): assert there.summary[key] == run.row[key]
+        assert there.config['fold'] == run.row['fold'] and there.config['recipe'] == run.row['recipe']
 
-def test_a_failure_of_tracking_costs_nothing(arguments, monkeypatch, capsys):
+def test_the_summary_run(tracked):
+    runs, kept, _ = tracked
+    summary = kept['summary']
+    logged = {key for step in summary.history for key in step}
+    for part in ('cnn1d/confusion', 'cnn1d/classes', 'sounds'): assert any(part in key for key in logged), (part, logged)
+    tables = [json.loads(path.read_text()) for path in (summary.folder/'files'/'media'/'table').rglob('*.json')]
+    confusion = next(table for table in tables if {'Actual', 'Predicted', 'nPredictions'} <= set(table['columns']))
+    count = confusion['columns'].index('nPredictions')
+    assert len(confusion['data']) == 100 and sum(row[count] for row in confusion['data']) == 60          # every clip of both folds
+    classes = next(table for table in tables if table['columns'] == ['class', 'recall'])
+    assert {name for name, _ in classes['data']} == set(runs[0].classes)
+    assert list((summary.folder/'files'/'media'/'audio').rglob('*.wav'))
+    models, = (artifact for artifact in summary.artifacts if artifact.type == 'model')
+    assert {entry.path for entry in models.manifest.contents} == {f'cnn1d-test-fold{fold}-seed0.safetensors' for fold in (1, 2)}
+    assert summary.summary['cnn1d/accuracy'] == pytest.approx(50*sum(run.row['accuracy'] for run in runs))
+
+@pytest.mark.parametrize('broken', ['init', 'Table', 'Artifact'])
+def test_a_failure_of_wandb_loses_nothing(three_folds, tmp_path, monkeypatch, capsys, broken):
     import wandb
-    def broken(*args, **kwargs): raise OSError('no service')
-    monkeypatch.setattr(wandb, 'init', broken)
-    runs = cross_validate(tracking='offline', **arguments)
-    assert len(runs) == 2 and (arguments['folder']/'scores.csv').exists()
-    assert capsys.readouterr().out.count('wandb: given up') == 1
+    def fail(*args, **kwargs): raise RuntimeError('the network is gone')
+    monkeypatch.setattr(wandb, broken, fail)
+    runs = cross_validate(three_folds, ('cnn1d',), folder=tmp_path/'runs', folds=(1, 2), epochs=1, n_jobs=1, tracking='offline', progress=False)
+    assert [run.row['fold'] for run in runs] == [1, 2] and len(read_runs(tmp_path/'runs')) == 2
+    assert len((tmp_path/'runs'/'scores.csv').read_text().splitlines()) == 3
+    assert capsys.readouterr().out.count('wandb: given up') == 1                # said once
+
+def test_no_key_means_offline_and_is_said_once(three_folds, tmp_path, monkeypatch, capsys):
+    for name in ('WANDB_MODE', 'WANDB_API_KEY'): monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv('HOME', str(tmp_path))
+    cross_validate(three_folds, ('cnn1d',), folder=tmp_path/'runs', folds=(1, 2), epochs=1, n_jobs=1, tracking='auto', progress=False)
+    assert capsys.readouterr().out.count('wandb: no key') == 1 and len(list((tmp_path/'runs'/'wandb').glob('offline-run-*'))) == 3
