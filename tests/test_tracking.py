@@ -17,12 +17,21 @@ def records(path):
         place += 7 + size
         if kind in (1, 4): yield Record.FromString(parts); parts = b''   # whole, or the last part
 
+def complete(path, seconds=20):
+    "The records of a run, once wandb's own process has written the last one"
+    end = time.monotonic() + seconds
+    while True:
+        found = list(records(path))
+        if any(record.HasField('exit') for record in found): return found
+        assert time.monotonic() < end, f'{path}: no end of the run in it'
+        time.sleep(.1)
+
 class Tracked:
     "One offline run: its name, group, settings, metrics by step, summary, artifacts"
     def __init__(self, folder):
         self.folder, self.history, self.summary, self.artifacts, self.config = folder, [], {}, [], {}
         value = lambda items: {'/'.join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
-        for record in records(next(folder.glob('run-*.wandb'))):
+        for record in complete(next(folder.glob('run-*.wandb'))):
             if record.HasField('run'):
                 self.name, self.group = record.run.display_name, record.run.run_group
                 self.config |= value(record.run.config.update)
