@@ -240,7 +240,12 @@ def compare(
         rows.append((a, b, 100*difference, p) if difference >= 0 else (b, a, -100*difference, p))
     return rows
 
-# %% ../nbs/04_crossval.ipynb #d8fdedbd
+# %% ../nbs/04_crossval.ipynb #c6654453
+def _verdict(better, other, points, p):
+    "A comparison in words"
+    if p < .05: return f'{better} beats {other} by {points:.1f} points (paired over recordings, p = {p:.4f})'
+    return f'{better} and {other} are {points:.1f} points apart, which may be chance (paired over recordings, p = {p:.4f})'
+
 def score_table(
     runs, # Any runs
 )->str:
@@ -248,7 +253,7 @@ def score_table(
     head = f'{"model":18}{"accuracy":>13}{"95 % interval":>16}{"without split":>15}{"macro-F1":>10}{"peeking":>9}{"parameters":>12}{"min/run":>9}'
     lines = [f'{r["model"]:18}{r["accuracy"]:6.1f} ± {r["std"]:4.1f}{r["low"]:9.1f} – {r["high"]:4.1f}{r["without_split"]:15.1f}{r["macro_f1"]:10.1f}'
              f'{r["oracle_gap"]:+9.1f}{r["parameters"]:12,}{r["minutes"]:9.1f}' for r in summarise(runs)]
-    pairs = [f'{a} beats {b} by {points:.1f} points (p = {p:.4f})' for a, b, points, p in compare(runs)]
+    pairs = [_verdict(*pair) for pair in compare(runs)]
     return '\n'.join([name_folds(run.row['fold'] for run in runs), head, *lines, *pairs])
 
 # %% ../nbs/04_crossval.ipynb #8d3a6412
@@ -316,7 +321,7 @@ def report(
     runs = read_runs(folder, scored_on)
     if not runs: raise DataError(f'{folder}: no finished runs on {scored_on} clips: run urbansounds_crossval first')
     table = Table(Tr(*map(Th, _COLUMNS)), *(Tr(*(Td(text.format(**row)) for text in _COLUMNS.values())) for row in summarise(runs)))
-    pairs = [P(f'{a} beats {b} by {points:.1f} points (paired over recordings, p = {p:.4f}).') for a, b, points, p in compare(runs)]
+    pairs = [P(_verdict(*pair) + '.') for pair in compare(runs)]
     pictures = [_picture(draw, runs, (8, 3.5), caption) for draw, caption in (
         (show_folds_of, 'Each dot is the score of one fold and seed; the squares are the means with their 95 % intervals.'),
         (show_curves, 'Learning curves: accuracy on the scored clips after each epoch, averaged over folds and seeds. Nothing is chosen by them.'),
