@@ -10,7 +10,7 @@ __all__ = ['RECIPES', 'AUGMENTATIONS', 'split', 'surroundings', 'Run', 'facts', 
            'urbansounds_report']
 
 # %% ../nbs/04_crossval.ipynb #6b721311
-import csv, io, json, os, platform, signal, subprocess, sys, time
+import csv, io, json, os, platform, shutil, signal, subprocess, sys, time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from hashlib import sha256
 from itertools import combinations
@@ -430,6 +430,9 @@ def _work(name, fold, seed, **kwargs):
 # %% ../nbs/04_crossval.ipynb #aa7e7469
 def _in_processes(jobs, data, n_jobs, threads, bar, done, **kwargs):
     "Work on all jobs in processes; calls `done` with each run as it ends"
+    needed, shared = sum(d.mel.nbytes for d in data.values()), Path('/dev/shm')
+    if shared.is_dir() and shutil.disk_usage(shared).free < needed:
+        raise DataError(f'{shared}: {needed/1e6:.0f} MB of shared memory are needed: free it, give the container more (--shm-size), or run with --jobs 1')
     context = multiprocessing.get_context('spawn')
     epochs_done = context.Value('i', 0)
     with ProcessPoolExecutor(n_jobs, context, _start_worker, (data, threads, epochs_done)) as pool:

@@ -36,6 +36,7 @@ def one_line_errors():
     try: yield
     except DataError as e: sys.exit(f'error: {e}')
     except OSError as e:
+        if e.errno is None: sys.exit(f'error: {e}')                       # one of ours, with its own advice
         where = f'{e.filename}: ' if e.filename else ''
         sys.exit(f'error: {where}{e.strerror or e}: free space or change the permissions, then run the same command again'.replace('\n', ' '))
 

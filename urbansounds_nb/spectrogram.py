@@ -182,7 +182,7 @@ def _one_thread_each():
 def _mel_or_reason(clip, front_end):
     "float16 array (n_mels, n_frames), or the reason why there is none"
     try: return front_end.clip_mel(*read_audio(clip['audio'], clip['slice_file_name'])).half().numpy()
-    except (DataError, OSError) as e: return str(e)
+    except (DataError, OSError, pa.ArrowInvalid) as e: return f'{clip["slice_file_name"]}: {e}' if not isinstance(e, DataError) else str(e)
 
 def _features():
     "The columns of a prepared data set"
