@@ -15,18 +15,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as as_bytes
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from .cnn import AudioCNN1D
+from .cnn import AudioCNN1D, DurationTable, ResidualCNN, SBCNN
 from .dataset import CLASSES, DataError, written_whole
 from .spectrogram import SETTINGS, LogMel, Standardise
-from .transformer import AudioTransformer, kept_bytes
+from .transformer import AudioTransformer, ConvTransformer, kept_bytes
 
 # %% ../nbs/03a_models.ipynb #f3db1f02
 MODELS = { # name -> network, setting of the front end
+    'residual-cnn': (ResidualCNN, 'default'),
+    'conv-transformer': (ConvTransformer, 'default'),
     'cnn1d': (AudioCNN1D, 'default'),
     'transformer': (AudioTransformer, 'default'),
     'cnn1d-seed': (AudioCNN1D, 'seed'),
     'transformer-seed': (AudioTransformer, 'seed'),
-    'cnn1d-published': (AudioCNN1D, 'seed'), # trained as it was published, see RECIPES in crossval
+    'sb-cnn': (SBCNN, 'sb-cnn'),
+    'residual-cnn-padded': (ResidualCNN, 'padded'),
+    'duration': (DurationTable, 'padded'),
 }
 
 # %% ../nbs/03a_models.ipynb #a5e23c19

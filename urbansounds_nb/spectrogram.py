@@ -126,6 +126,8 @@ def clip_mel(self:LogMel, wave:np.ndarray, rate:int)->Tensor:
 # %% ../nbs/01_spectrogram.ipynb #6396e700
 SETTINGS = {
     'default': dict(sample_rate=22050, n_fft=1024, hop_length=512, n_mels=64, n_frames=173, padding='repeat'),
+    'padded': dict(sample_rate=22050, n_fft=1024, hop_length=512, n_mels=64, n_frames=173, padding='floor'),
+    'sb-cnn': dict(sample_rate=22050, n_fft=1024, hop_length=512, n_mels=128, n_frames=173, padding='repeat'),
     'seed': dict(sample_rate=0, n_fft=2048, hop_length=512, n_mels=128, relative=True, n_frames=1501, padding='floor'),
 }
 
@@ -160,11 +162,12 @@ def show_grid(
 def fingerprint(
     clips,     # Records
     front_end, # `LogMel`
+    version:str='', # Name of a change that is made to each waveform first
 )->str:        # Sixteen hexadecimal digits
     "A name for these clips at these settings; it changes when a file, a label, a fold or a setting does"
     @lru_cache(maxsize=None)
     def state(path): return os.stat(path)[6:9:2] if os.path.exists(path) else None     # size and time of change
-    digest = hashlib.sha256(json.dumps({k: v for k, v in front_end.settings.items() if k not in ('n_frames', 'padding')}).encode())
+    digest = hashlib.sha256((json.dumps({k: v for k, v in front_end.settings.items() if k not in ('n_frames', 'padding')}) + version).encode())
     for clip in clips:
         place = clip['audio'].get('path')
         digest.update(repr((clip['slice_file_name'], clip['fsID'], clip['fold'], clip['class'], place and state(place))).encode())
@@ -179,9 +182,11 @@ def _one_thread_each():
     try: yield
     finally: torch.set_num_threads(before)
 
-def _mel_or_reason(clip, front_end):
+def _mel_or_reason(clip, front_end, change):
     "float16 array (n_mels, n_frames), or the reason why there is none"
-    try: return front_end.clip_mel(*read_audio(clip['audio'], clip['slice_file_name'])).half().numpy()
+    try:
+        wave, rate = read_audio(clip['audio'], clip['slice_file_name'])
+        return front_end.clip_mel(change(wave, rate) if change else wave, rate).half().numpy()
     except (DataError, OSError, pa.ArrowInvalid) as e: return f'{clip["slice_file_name"]}: {e}' if not isinstance(e, DataError) else str(e)
 
 def _features():
@@ -220,9 +225,11 @@ def prepare_mels(
     folder,             # Where the prepared data set goes
     front_end,          # `LogMel`
     progress:bool=True, # Show a progress bar?
+    version:str='',     # Name of a change that is made to each waveform first …
+    change=None,        # … and the change: function of waveform and sample rate (Hz)
 )->list:                # One line for each clip that could not be read
     "Write the spectrograms of all clips as a `datasets` folder; goes on where an interrupted run stopped; memory stays flat"
-    folder, settings = Path(folder), dict(front_end.settings, fingerprint=fingerprint(clips, front_end))
+    folder, settings = Path(folder), dict(front_end.settings, fingerprint=fingerprint(clips, front_end, version))
     if folder.exists():
         if _settings(folder).get('fingerprint') == settings['fingerprint']: return _problems(folder)
         raise DataError(f'{folder}: holds something else (other clips or settings): remove it or give another folder')
@@ -234,7 +241,7 @@ def prepare_mels(
         for start, name in zip(starts, names):
             some = clips[start:start+100]
             if not (partial/name).exists():
-                found = list(pool.map(lambda clip: _mel_or_reason(clip, front_end), some))
+                found = list(pool.map(lambda clip: _mel_or_reason(clip, front_end, change), some))
                 reasons = [reason for reason in found if isinstance(reason, str)]
                 (partial/name).with_suffix('.txt').write_text('\n'.join(reasons))
                 good = [(clip, mel) for clip, mel in zip(some, found) if not isinstance(mel, str)]
@@ -264,17 +271,20 @@ def prepared(
     setting:str='default',   # 'default' or 'seed'
     folder=None,             # Where it goes; by default a place in the cache that belongs to these clips and settings
     progress:bool=True,      # Show a progress bar?
+    version:str='',          # Name of a change that is made to each waveform first …
+    change=None,             # … and the change: function of waveform and sample rate (Hz)
 )->Path:                     # The prepared folder
     "Prepare a source at one of `SETTINGS`, unless that was done before; prints the clips that could not be read"
     if setting not in SETTINGS: raise DataError(f'unknown setting {setting!r}: choose one of {", ".join(SETTINGS)}')
     front_end = LogMel(**SETTINGS[setting])
     if remembered := _settings(source):
         differs = [name for name in ('sample_rate', 'n_fft', 'hop_length', 'n_mels', 'relative') if remembered[name] != front_end.settings[name]]
+        if version: raise DataError(f'{source}: holds spectrograms, and changed versions are made from sounds: give the source of the sounds')
         if differs: raise DataError(f'{source}: prepared with another {differs[0]} than the setting {setting!r}: prepare it again')
         return Path(source)
     clips = load_clips(source)
-    folder = Path(folder or cache_folder()/'prepared'/f'{setting}-{fingerprint(clips, front_end)}')
-    problems = prepare_mels(clips, folder, front_end, progress)
+    folder = Path(folder or cache_folder()/'prepared'/f'{setting}-{fingerprint(clips, front_end, version)}')
+    problems = prepare_mels(clips, folder, front_end, progress, version, change)
     for problem in problems: tqdm.write(f'left out: {problem}')
     return folder
 
