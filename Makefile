@@ -15,7 +15,7 @@ help:
 	@echo 'Each first installs what is missing into .venv; PYTHON=python3.12 chooses the Python for it (3.10 or later).'
 
 crossval: $(INSTALLED)
-	@$(BIN)/urbansounds_crossval
+	@$(BIN)/urbansounds_crossval --epochs 20
 
 test: $(INSTALLED)
 	@$(BIN)/python tools/check.py

@@ -6,7 +6,7 @@ import urbansounds_nb
 
 MODULES = {path.stem: ast.parse(path.read_text()) for path in Path(urbansounds_nb.__file__).parent.glob('*.py') if not path.stem.startswith('_')}
 ARROWS = { # module -> the siblings that it may import
-    'synthetic': (), 'augment': (), 'cnn': (), 'transformer': (),
+    'synthetic': (), 'augment': (), 'cnn': (), 'transformer': ('cnn',),
     'dataset': ('synthetic',),
     'spectrogram': ('dataset',),
     'training': ('augment', 'dataset'),

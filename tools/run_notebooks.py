@@ -4,7 +4,7 @@ from pathlib import Path
 
 root = Path(__file__).resolve().parents[1]
 
-def small(png, colours=64):
+def small(png, colours=48):
     "The same picture with a palette: a spectrogram takes a third of the bytes"
     from PIL import Image
     picture, out = Image.open(io.BytesIO(base64.b64decode(png))).convert('RGB'), io.BytesIO()

@@ -116,15 +116,15 @@ class AudioTransformer(nn.Module):
 class ConvTransformer(nn.Module):
     "Residual convolutions, then a Transformer encoder with rotary positions over the moments that are left"
     def __init__(self,
-        n_mels:int=64,                   # Mel bands, a multiple of 32
+        n_mels:int=64,                   # Mel bands; any number will do
         n_frames:int=173,                # Frames of a clip; any number will do
         n_classes:int=10,
         channels:tuple=(16, 32, 64, 128),# Of the stem's blocks; all halve frequency, the first two time as well
         width:int=128,                   # Features of a moment
         n_heads:int=4,
-        n_layers:int=3,
+        n_layers:int=2,
         hidden:int=256,                  # Features in the middle of the feed-forward networks
-        dropout:float=.1,
+        dropout:float=.25,
     ):
         super().__init__()
         store_attr()
@@ -132,16 +132,16 @@ class ConvTransformer(nn.Module):
         strides = [2, 2] + [(2, 1)]*(len(channels)-3)
         self.stem = nn.Sequential(nn.Conv2d(1, channels[0], 3, 2, 1, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU(inplace=True),
                                   *map(ResidualBlock, channels, channels[1:], strides))
-        self.inputs = nn.Linear(channels[-1]*n_mels//2**len(channels), width)
+        self.inputs = nn.Linear(channels[-1], width)
         self.blocks = nn.ModuleList([Block(width, n_heads, hidden, dropout, turned=True) for _ in range(n_layers)])
-        self.norm, self.head = nn.LayerNorm(width), nn.Sequential(nn.Dropout(2*dropout), nn.Linear(width, n_classes))
+        self.norm, self.head = nn.LayerNorm(width), nn.Sequential(nn.Dropout(dropout), nn.Linear(width, n_classes))
 
     def forward(self,
         mel:Tensor,           # (batch, n_mels, n_frames)
         lengths:Tensor=None,  # Frames of each clip that are sound; all of them by default
     )->Tensor:                # (batch, n_classes) logits
         picture = mel[:, None].contiguous(memory_format=torch.channels_last)            # (batch, 1, n_mels, n_frames)
-        x = self.inputs(self.stem(picture).flatten(1, 2).transpose(1, 2))               # (batch, n_moments, width)
+        x = self.inputs(self.stem(picture).mean(2).transpose(1, 2))                     # (batch, n_moments, width)
         keep = None if lengths is None else torch.arange(x.shape[1], device=x.device) < (lengths[:, None]+7)//8
         for block in self.blocks: x = block(x, keep)
         x = self.norm(x)
