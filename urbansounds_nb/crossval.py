@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['TRAININGS', 'STEPS', 'ENSEMBLES', 'split', 'Training', 'surroundings', 'Run', 'facts', 'run_path', 'data_name',
-           'finished_run', 'note_accuracy', 'plan', 'teacher_path', 'run_fold', 'combine', 'read_runs', 'write_scores',
-           'name_folds', 'by_model', 'clip_scores', 'summarise', 'compare', 'calibrate', 'score_table', 'show_folds_of',
-           'show_curves', 'show_confusion', 'show_recalls', 'show_costs', 'report', 'tracking_mode', 'Tracker',
-           'mistaken', 'data_key', 'load_data', 'cross_validate', 'urbansounds_crossval', 'urbansounds_report']
+           'finished_run', 'note_accuracy', 'plan', 'teacher_path', 'pretrain', 'run_fold', 'combine', 'read_runs',
+           'write_scores', 'name_folds', 'by_model', 'clip_scores', 'summarise', 'compare', 'calibrate', 'score_table',
+           'show_folds_of', 'show_curves', 'show_confusion', 'show_recalls', 'show_costs', 'report', 'tracking_mode',
+           'Tracker', 'mistaken', 'data_key', 'load_data', 'cross_validate', 'urbansounds_crossval',
+           'urbansounds_report']
 
 # %% ../nbs/04_crossval.ipynb #6b721311
 import csv, io, json, os, platform, shutil, signal, subprocess, sys, time
@@ -30,6 +31,7 @@ from .dataset import SPLIT_RECORDINGS, DataError, check_folds, command, load_cli
 from .models import MODELS, Classifier, load, save
 from .spectrogram import MelData, load_mels, prepared
 from .training import Committee, Recipe, bootstrap_interval, calibration_error, fit_temperature, logits_of, paired_test, scores, train
+from .transformer import HiddenMoments
 
 # %% ../nbs/04_crossval.ipynb #10978753
 def split(
@@ -57,9 +59,10 @@ class Training:
         augmentation=None,    # What training clips go through
         versions:bool=False,  # Train on the `VERSIONS` of each clip, too?
         teachers:tuple=(),    # Other trainings whose models, of the same fold and seed, it learns from
+        pretraining:Recipe=None, # Guess hidden parts of the training clips before the first label is shown?
     ): store_attr()
 
-    def __repr__(self): return f'{self.model}, {self.recipe}, {self.augmentation}' + ', versions'*self.versions + f', teachers {self.teachers}'*bool(self.teachers)
+    def __repr__(self): return f'{self.model}, {self.recipe}, {self.augmentation}' + ', versions'*self.versions + f', teachers {self.teachers}'*bool(self.teachers) + f', pretraining {self.pretraining}'*bool(self.pretraining)
 
 # %% ../nbs/04_crossval.ipynb #6840a3dd
 _CNN = Recipe(epochs=100, views=240_000, learning_rate=3e-3, warm_up=.25)
@@ -100,6 +103,7 @@ STEPS = {
     'try-background': Training('residual-cnn', Recipe(**_SHORT), Augmentation(BackgroundMix(), *default_augmentation())),
     'try-excerpts': Training('residual-cnn', Recipe(**_SHORT), Augmentation(RepeatOrCrop(), *default_augmentation())),
     'try-zero-padding': Training('residual-cnn-padded', Recipe(**_SHORT), default_augmentation()),
+    'try-pretraining': Training('conv-transformer', _TRANSFORMER, default_augmentation(), pretraining=Recipe(epochs=40, learning_rate=1e-3, weight_decay=.05, average_from=1.)),
 }
 
 # %% ../nbs/04_crossval.ipynb #e64972df
@@ -200,6 +204,12 @@ def teacher_path(
     if not found.exists(): raise DataError(f'{found}: not there, and {pupil} learns from it: train {teacher} first, or in the same command')
     return found
 
+# %% ../nbs/04_crossval.ipynb #c3968203
+def pretrain(model, data, rows, recipe, seed, tick, checkpoint)->list:
+    "Let the network of a classifier guess hidden parts of its training clips; the history"
+    task = HiddenMoments(model.standardise, model.network).to(next(model.parameters()).device)
+    return train(task, data, rows, recipe, seed, each_epoch=lambda _: tick() or {}, checkpoint=checkpoint)
+
 # %% ../nbs/04_crossval.ipynb #a9b7c3d6
 def run_fold(
     data,                 # `MelData` in the setting of the model
@@ -223,6 +233,7 @@ def run_fold(
     checkpoint, trained = (path.parents[1]/place/f'{path.stem}.safetensors' for place in ('unfinished', 'models'))
     for file in (path, checkpoint, trained): file.parent.mkdir(parents=True, exist_ok=True)
     teachers = [load(teacher_path(trained, name, teacher)).to(device) for teacher in training.teachers]
+    if training.pretraining: pretrain(model, data, train_rows, training.pretraining, seed, tick, checkpoint.with_suffix('.pretraining'))
     history = train(model, data, train_rows, recipe, seed, training.augmentation, Committee(teachers) if teachers else None,
                     note_accuracy(data, rows, recipe, tick), checkpoint)
     logits = logits_of(model, data, rows, precision=recipe.precision)
@@ -231,7 +242,7 @@ def run_fold(
                                            data=data_name(data), recipe=recipe.settings, augmentation=repr(training.augmentation)) | surroundings()
     save(model, trained, results=run.row)
     run.write(path)
-    checkpoint.unlink()
+    for file in checkpoint.parent.glob(f'{path.stem}.*'): file.unlink()
     return run
 
 # %% ../nbs/04_crossval.ipynb #c737543f
@@ -621,7 +632,7 @@ def cross_validate(
         tracker.fold(run)
         if progress: tqdm.write(f'{run.row["model"]} fold {run.row["fold"]} seed {run.row["seed"]}: {100*run.row["accuracy"]:.1f} % in {run.row["seconds"]:.0f} s')
     n_jobs = n_jobs or (1 if torch.cuda.is_available() else os.cpu_count())
-    total = sum(plan(data[data_key(name)], name, fold, validate, epochs)[2].epochs for name, fold, _ in jobs)
+    total = sum(plan(data[data_key(name)], name, fold, validate, epochs)[2].epochs + getattr((TRAININGS | STEPS)[name].pretraining, 'epochs', 0) for name, fold, _ in jobs)
     waits = lambda job: bool((TRAININGS.get(job[0]) or STEPS[job[0]]).teachers)
     with tqdm(total=total, unit='epoch', disable=not progress) as bar:
         how = dict(data=data, threads=threads, bar=bar, done=done, folder=folder, validate=validate, epochs=epochs)

@@ -202,7 +202,7 @@ def train_epoch(
         with half_precision(mel.device, recipe.precision):
             if teacher is not None: targets = torch.lerp(targets, teacher(x, lengths[rows]), .5)
             logits = model(x, lengths[rows])
-        loss = F.cross_entropy(logits.float(), targets, weight, label_smoothing=recipe.label_smoothing)
+        loss = F.cross_entropy(logits.float(), targets, weight, label_smoothing=recipe.label_smoothing) if logits.ndim else logits
         state.optimiser.zero_grad()
         loss.backward()
         if recipe.clip_norm: nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
@@ -213,7 +213,7 @@ def train_epoch(
 
 # %% ../nbs/01b_training.ipynb #39ee4ce6
 def train(
-    model:nn.Module,      # Trained in place
+    model:nn.Module,      # Trained in place; gives logits, or (in pre-training) the loss itself
     data,                 # Has the tensors `mel`, `lengths` and `labels`
     rows:Tensor,          # The clips to train on
     recipe:Recipe,
