@@ -60,21 +60,23 @@ class Training:
         versions:bool=False,  # Train on the `VERSIONS` of each clip, too?
         teachers:tuple=(),    # Other trainings whose models, of the same fold and seed, it learns from
         pretraining:Recipe=None, # Guess hidden parts of the training clips before the first label is shown?
-    ): store_attr()
+        **network,            # Settings of the network, other than its defaults
+    ): store_attr('model, recipe, augmentation, versions, teachers, pretraining, network')
 
-    def __repr__(self): return f'{self.model}, {self.recipe}, {self.augmentation}' + ', versions'*self.versions + f', teachers {self.teachers}'*bool(self.teachers) + f', pretraining {self.pretraining}'*bool(self.pretraining)
+    def __repr__(self):
+        rest = {name: value for name in ('versions', 'teachers', 'pretraining', 'network') if (value := getattr(self, name))}
+        return ', '.join([self.model, repr(self.recipe), repr(self.augmentation), *(f'{name} {value}' for name, value in rest.items())])
 
 # %% ../nbs/04_crossval.ipynb #6840a3dd
 _CNN = Recipe(epochs=100, views=240_000, learning_rate=3e-3, warm_up=.25)
-_SHORTER = Recipe(**_CNN.settings | dict(epochs=60))
-_TRANSFORMER = Recipe(**_SHORTER.settings | dict(weight_decay=.05))
+_TRANSFORMER = Recipe(**_CNN.settings | dict(weight_decay=.05))
 _PUBLISHED = Recipe(epochs=30, batch_size=512, learning_rate=1e-4, schedule='constant', weight_decay=0., clip_norm=0., average_from=1., shuffle=False, precision='float32')
 _SB_CNN = Recipe(epochs=30, views=50_000, batch_size=100, learning_rate=1e-3)
 
 TRAININGS = {
     'residual-cnn': Training('residual-cnn', _CNN, default_augmentation()),
     'conv-transformer': Training('conv-transformer', _TRANSFORMER, default_augmentation()),
-    'distilled-cnn': Training('residual-cnn', _SHORTER, default_augmentation(), teachers=('residual-cnn', 'conv-transformer')),
+    'distilled-cnn': Training('residual-cnn', _CNN, default_augmentation(), teachers=('residual-cnn', 'conv-transformer')),
     'distilled-transformer': Training('conv-transformer', _TRANSFORMER, default_augmentation(), teachers=('residual-cnn',)),
     'sb-cnn': Training('sb-cnn', _SB_CNN),
     'sb-cnn-augmented': Training('sb-cnn', _SB_CNN, Augmentation(Compressor(chance=.2), BackgroundMix(chance=.2)), versions=True),
@@ -87,7 +89,7 @@ TRAININGS = {
 }
 
 # %% ../nbs/04_crossval.ipynb #ba9706c9
-_SHORT = _CNN.settings | dict(epochs=30)
+_SHORT, _SHORT_T = (recipe.settings | dict(epochs=30) for recipe in (_CNN, _TRANSFORMER))
 _ROLL, _MASKS, _MIXUP, _LEVELS = TimeShift(), Mask(time=24, frequency=8, times=2), Mixup(beta=.4), (RandomGain(gain=6.), Equaliser(gain=6., points=5))
 
 STEPS = {
@@ -103,7 +105,10 @@ STEPS = {
     'try-background': Training('residual-cnn', Recipe(**_SHORT), Augmentation(BackgroundMix(), *default_augmentation())),
     'try-excerpts': Training('residual-cnn', Recipe(**_SHORT), Augmentation(RepeatOrCrop(), *default_augmentation())),
     'try-zero-padding': Training('residual-cnn-padded', Recipe(**_SHORT), default_augmentation()),
-    'try-pretraining': Training('conv-transformer', _TRANSFORMER, default_augmentation(), pretraining=Recipe(epochs=40, learning_rate=1e-3, weight_decay=.05, average_from=1.)),
+    'stem1-alone': Training('conv-transformer', Recipe(**_SHORT_T), default_augmentation(), n_layers=0),
+    'stem2-attention': Training('conv-transformer', Recipe(**_SHORT_T), default_augmentation(), turned=False),
+    'stem3-positions': Training('conv-transformer', Recipe(**_SHORT_T), default_augmentation()),
+    'try-pretraining': Training('conv-transformer', Recipe(**_SHORT_T), default_augmentation(), pretraining=Recipe(epochs=30, learning_rate=1e-3, weight_decay=.05, average_from=1.)),
 }
 
 # %% ../nbs/04_crossval.ipynb #e64972df
@@ -227,7 +232,7 @@ def run_fold(
     path = run_path(folder, **identity)
     if run := finished_run(path, data, training, recipe): return run
     torch.manual_seed(seed)
-    model, device = Classifier(training.model, data.classes), 'cuda' if torch.cuda.is_available() else 'cpu'
+    model, device = Classifier(training.model, data.classes, **training.network), 'cuda' if torch.cuda.is_available() else 'cpu'
     if not model.front_end.relative: model.standardise.measure(data.mel[train_rows])
     model.to(device)
     checkpoint, trained = (path.parents[1]/place/f'{path.stem}.safetensors' for place in ('unfinished', 'models'))
@@ -246,7 +251,11 @@ def run_fold(
     return run
 
 # %% ../nbs/04_crossval.ipynb #c737543f
-ENSEMBLES = {'cnn+transformer': ('residual-cnn', 'conv-transformer')} # name -> trainings, of one fold and seed
+_BOTH = 'residual-cnn', 'conv-transformer'
+ENSEMBLES = { # name -> trainings, what their runs must have in common, number of members
+    'cnn+transformer': (_BOTH, ('fold', 'seed'), 2),
+    'three of each': (_BOTH, ('fold',), 6),
+}
 
 def combine(
     runs,                  # Of the members
@@ -273,7 +282,7 @@ def read_runs(
 )->list:
     "All finished runs, and the ensembles they allow, sorted by model, fold and seed"
     runs = [Run.read(path) for path in Path(folder).glob(f'predictions/*-{scored_on}-fold*.parquet')]
-    runs += [run for name, members in ENSEMBLES.items() for run in combine([run for run in runs if run.row['model'] in members], name, n_members=len(members))]
+    runs += [run for name, (members, *how) in ENSEMBLES.items() for run in combine([run for run in runs if run.row['model'] in members], name, *how)]
     return sorted(runs, key=lambda run: (run.row['model'], run.row['fold'], run.row['seed']))
 
 def write_scores(folder):

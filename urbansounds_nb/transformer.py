@@ -46,9 +46,12 @@ class SelfAttention(nn.Module):
         keep:Tensor=None,  # (batch, n_frames), True where there is sound
     )->Tensor:             # (batch, n_frames, width)
         query, key, value = self.heads(x)
-        if self.turned: query, key = turn(query), turn(key)
-        mask = None if keep is None else keep[:, None, None]
-        return self.output(F.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2))
+        with torch.autocast(x.device.type, enabled=x.is_cuda and torch.is_autocast_enabled('cuda')):
+            if not x.is_cuda: query, key, value = query.float(), key.float(), value.float()    # a CPU is ten times slower at it in bfloat16
+            if self.turned: query, key = turn(query), turn(key)
+            mask = None if keep is None else keep[:, None, None]
+            mixed = F.scaled_dot_product_attention(query, key, value, mask)
+        return self.output(mixed.transpose(1, 2).flatten(2))
 
 # %% ../nbs/03_transformer.ipynb #02651050
 def kept_bytes(
@@ -126,6 +129,7 @@ class ConvTransformer(nn.Module):
         n_layers:int=2,
         hidden:int=256,                  # Features in the middle of the feed-forward networks
         dropout:float=.25,
+        turned:bool=True,                # Tell distances in time by `turn`?
     ):
         super().__init__()
         store_attr()
@@ -134,7 +138,7 @@ class ConvTransformer(nn.Module):
         self.stem = nn.Sequential(nn.Conv2d(1, channels[0], 3, 2, 1, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU(inplace=True),
                                   *map(ResidualBlock, channels, channels[1:], strides))
         self.inputs = nn.Linear(channels[-1], width)
-        self.blocks = nn.ModuleList([Block(width, n_heads, hidden, dropout, turned=True) for _ in range(n_layers)])
+        self.blocks = nn.ModuleList([Block(width, n_heads, hidden, dropout, turned) for _ in range(n_layers)])
         self.norm, self.head = nn.LayerNorm(width), nn.Sequential(nn.Dropout(dropout), nn.Linear(width, n_classes))
 
     def moments(self, mel, lengths=None):
