@@ -65,15 +65,15 @@ def smalldocs_site(root):
     return Book(load(root), quiet=True)
 
 def finish(site, card):
-    "What is left to do in the files: no fonts from elsewhere, a card for every page, search in pages that are opened as files"
+    "What is left to do in the files: no fonts from elsewhere, our search, a card for every page"
     for path in (site/'site_libs'/'themes').glob('*.css'):
         path.write_text(re.sub(r'@import\s*url\([^)]*\);?', '', path.read_text(encoding='utf-8')), encoding='utf-8')
-    head = f'<script src="site_libs/{SCRIPT.name}"></script>\n</head>'
-    for path in site.glob('*.html'):
-        text = path.read_text(encoding='utf-8')
-        image = '' if 'og:image' in text else f'<meta property="og:image" content="{card}">\n'      # there with a doc_host
-        path.write_text(text.replace('</head>', image + head, 1), encoding='utf-8')
+    shutil.rmtree(site/'site_libs'/'fuse')
     shutil.copy(SCRIPT, site/'site_libs')
+    for path in site.glob('*.html'):
+        text = path.read_text(encoding='utf-8').replace('site_libs/fuse/fuse.min.js', f'site_libs/{SCRIPT.name}')
+        image = '' if 'og:image' in text else f'<meta property="og:image" content="{card}">\n'      # there with a doc_host
+        path.write_text(text.replace('</head>', f'{image}</head>', 1), encoding='utf-8')
     index = (site/'search.json').read_text(encoding='utf-8')
     (site/'search.js').write_text(f'window.searchIndex = {index}\n', encoding='utf-8')
 
