@@ -29,3 +29,6 @@ if (location.protocol === 'file:') {
     document.head.append(script)
   })
 }
+
+// A result on the same page: the list makes way for it
+addEventListener('hashchange', () => document.querySelectorAll('.smalldocs-search-results').forEach(list => list.classList.remove('show')))
