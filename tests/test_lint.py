@@ -54,6 +54,8 @@ BAD = {
     'no title': (changed(0, 'Doubling\n\n> Twice.\n\n# Late title'), 'cell 1 .*begin with these'),
     'no sentence': (changed(0, '# Doubling\n\nTwice.'), 'cell 1 .*begin with these'),
     'two titles': (added(md('# Another')), 'cell 12 .*2 H1 headings'),
+    'hidden heading below text': (added(md('Some text.\n\n## Edge cases -')), 'cell 12 .*its own cell'),
+    'hidden heading that takes text along': (added(md('## Limits\n\nText.\n\n## Edge cases -')), 'cell 12 .*its own cell'),
     'late directive': (changed(8, 'x = 1\n#| hide\n(2).half()'), 'cell 9 .*directive below'),
     'comment before directive': (changed(8, '# a comment\n#| slow\n(2).half()'), 'cell 9 .*directive below'),
     'import in a demo': (changed(8, 'import os\n(2).half()'), 'cell 9 .*mixes imports'),
@@ -124,6 +126,8 @@ def test_two_flagged_cells_in_all_notebooks_but_no_third(tmp_path):
     assert lint(paths) == []
     findings = lint([*paths, write(tmp_path, added(code('#| slow\n1')), '02_c.ipynb')])
     assert len(findings) == 1 and findings[0].startswith('nbs/02_c.ipynb:cell 12'), findings
+
+def test_a_hidden_heading_stands_alone(tmp_path): assert lint([write(tmp_path, added(md('## Edge cases -\n')))]) == []
 
 def test_an_import_may_be_shown_where_it_never_runs(tmp_path):
     assert lint([write(tmp_path, added(code('#| eval: false\nfrom x import y\ny()')))]) == []

@@ -131,6 +131,9 @@ def page_findings(name, cells, size):
     first = next((cell for cell in cells if cell.kind == 'markdown'), cells[0])
     titles = [cell for cell in cells for _ in re.findall('(?m)^# ', prose(cell))]
     if not re.match(r'# .+\n\s*> \S', first.source): yield first, 'has to be `# Title` and then `> One sentence.`, begin with these'
+    for cell in cells:  # nbdev drops a cell that begins as a heading and ends in ` -`, and leaves the heading of any other
+        if len(cell.source.strip().splitlines()) > 1 and re.search(r'(?m)^#+ .* -\s*$', prose(cell)):
+            yield cell, 'has a heading that ends in ` -` beside other text, which nbdev then drops, or shows the heading: give it its own cell'
     if len(titles) != 1: yield (titles or cells)[-1], f'the notebook has {len(titles)} H1 headings, keep exactly one'
     if size > MAX_KB*1024:
         biggest = max(cells, key=lambda cell: len(str(cell.outputs)))
