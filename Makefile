@@ -8,7 +8,7 @@ INSTALLED := .venv/.installed
 help:
 	@echo 'make crossval   cross-validate both models on the embedded data; results and report in runs/'
 	@echo 'make test       check generated files, notebooks and tests'
-	@echo 'make docs       build the site in _docs/ (needs Quarto)'
+	@echo 'make docs       build the site in _docs/, with Quarto where it is installed'
 	@echo 'make bench      run the benchmarks'
 	@echo 'make app        serve the web page on this machine'
 	@echo 'make clean      remove what these made: caches, _docs/, and runs/ with its trained models; .venv stays (rm -r .venv)'
@@ -21,8 +21,7 @@ test: $(INSTALLED)
 	@$(BIN)/python tools/check.py
 
 docs: $(INSTALLED)
-	@command -v quarto >/dev/null || { echo 'make docs needs Quarto: install it from https://quarto.org/docs/get-started/'; exit 1; }
-	@PATH="$(CURDIR)/$(BIN):$$PATH" nbdev_docs
+	@$(BIN)/python tools/docs.py
 
 bench: $(INSTALLED)
 	@test -x $(BIN)/urbansounds_bench || { echo 'There is no urbansounds_bench yet: benchmarks come in a later version'; exit 1; }

@@ -6,7 +6,7 @@ import pytest
 
 TOOLS = Path(__file__).resolve().parent.parent/'tools'
 sys.path.insert(0, str(TOOLS))
-from lint_notebooks import lint, table_row
+from lint_notebooks import TABLE, lint, table, with_table
 
 def md(source): return dict(cell_type='markdown', id='abcd', metadata={}, source=source)
 def code(source, *outputs): return dict(md(source), cell_type='code', execution_count=None, outputs=list(outputs))
@@ -54,6 +54,8 @@ BAD = {
     'no title': (changed(0, 'Doubling\n\n> Twice.\n\n# Late title'), 'cell 1 .*begin with these'),
     'no sentence': (changed(0, '# Doubling\n\nTwice.'), 'cell 1 .*begin with these'),
     'two titles': (added(md('# Another')), 'cell 12 .*2 H1 headings'),
+    'hidden heading below text': (added(md('Some text.\n\n## Edge cases -')), 'cell 12 .*its own cell'),
+    'hidden heading that takes text along': (added(md('## Limits\n\nText.\n\n## Edge cases -')), 'cell 12 .*its own cell'),
     'late directive': (changed(8, 'x = 1\n#| hide\n(2).half()'), 'cell 9 .*directive below'),
     'comment before directive': (changed(8, '# a comment\n#| slow\n(2).half()'), 'cell 9 .*directive below'),
     'import in a demo': (changed(8, 'import os\n(2).half()'), 'cell 9 .*mixes imports'),
@@ -77,6 +79,7 @@ BAD = {
     'figure without caption': (changed(5, FIGURE.replace('fig-cap', 'fig-alt')), 'cell 6 .*figure'),
     'figure with empty caption': (changed(5, FIGURE.replace('Twice as much.', '')), 'cell 6 .*figure'),
     'figure without label': (changed(5, FIGURE.replace('fig-double', 'double')), 'cell 6 .*figure'),
+    'figure with open code': (changed(5, FIGURE.replace('code-fold: true', 'code-fold: show')), 'cell 6 .*code-fold'),
     'svg without caption': (changed(8, None, shown(**{'image/svg+xml': ['<svg/>']})), 'cell 9 .*figure'),
     'big notebook': (changed(6, None, said('x'*410_000)), 'cell 7 .*40. KB'),
     'home path': (changed(6, None, said('saved /home/me/x')), r'cell 7 .*absolute path .*\(/home\)'),
@@ -124,14 +127,30 @@ def test_two_flagged_cells_in_all_notebooks_but_no_third(tmp_path):
     findings = lint([*paths, write(tmp_path, added(code('#| slow\n1')), '02_c.ipynb')])
     assert len(findings) == 1 and findings[0].startswith('nbs/02_c.ipynb:cell 12'), findings
 
+def test_a_hidden_heading_stands_alone(tmp_path): assert lint([write(tmp_path, added(md('## Edge cases -\n')))]) == []
+
 def test_an_import_may_be_shown_where_it_never_runs(tmp_path):
     assert lint([write(tmp_path, added(code('#| eval: false\nfrom x import y\ny()')))]) == []
 
 def test_the_table_counts_tests_within_five_cells(tmp_path):
     near = added(code('#| export\ndef f(): pass'), *[code('1')]*4, code('assert f()'))
     far = added(code('#| export\ndef f(): pass'), *[code('1')]*5, code('assert f()'))
-    assert '| 4/5 = 80% | 1/1 | 3 |' in table_row(write(tmp_path, near))  # `half` is shown but not tested
-    assert '| 3/5 = 60% | 1/1 | 3 |' in table_row(write(tmp_path, far))
+    assert '| 4/5 = 80% | 1/1 | 2, 3 | 1, 2 | 0 |' in table([write(tmp_path, near)])  # `half` is shown but not tested
+    assert '| 3/5 = 60% | 1/1 | 2, 3 | 1, 2 | 0 |' in table([write(tmp_path, far)])
+
+def test_the_table_ends_with_all_notebooks(tmp_path):
+    big = added(md('word '*500), code('1', said('x'*4096)))
+    paths = [write(tmp_path, cells, name) for cells, name in ((GOOD, '00_a.ipynb'), (big, '01_b.ipynb'))]
+    first, second, both = (line.split(' | ') for line in table(paths).splitlines()[2:])
+    assert (first[0], second[0], both[0]) == ('| 00_a', '| 01_b', '| **all**')
+    assert float(first[1]) < float(both[1]) < float(second[1])
+    assert (second[6], both[6]) == ('4 |', '4 |') and both[2] == '6/8 = 75%'
+
+def test_the_table_is_written_between_two_comments(tmp_path):
+    text = 'before\n<!-- measured by tools/lint_notebooks.py --write -->\nold\n<!-- end of the measures -->\nafter\n'
+    new = with_table(text, [write(tmp_path, GOOD)])
+    assert 'old' not in new and '00_doubling' in new and new.startswith('before\n') and new.endswith('-->\nafter\n')
+    assert with_table(new, [write(tmp_path, GOOD)]) == new and TABLE.search(new)
 
 @pytest.mark.parametrize('cells, status, last', [(GOOD, 0, '0 findings in 1 notebooks'), (removed(8), 1, '1 findings in 1 notebooks')])
 def test_the_exit_status(cells, status, last, tmp_path):

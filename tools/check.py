@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Everything `make test` checks; ends in `N passed, N failed`, with `, N skipped` where something was.
 
-Counted are: generated files current, README.md current, the notebook linter, each notebook, each test in tests/.
+Counted are: generated files current, README.md and the table in CONTRIBUTING.md current, the notebook linter, each notebook, each test in tests/.
 """
 import contextlib, filecmp, os, re, shutil, signal, subprocess, sys, tempfile, time
 import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
-from lint_notebooks import ROOT, lint, notebook_paths
+from lint_notebooks import GUIDE, ROOT, TABLE, lint, notebook_paths, with_table
 from readme import MARK, render
 
 BIN = Path(sys.executable).parent
@@ -71,6 +71,14 @@ def check_readme():
         return Counter(skipped=1)
     return verdict('README.md', [] if current == made else ['README.md is not current: run .venv/bin/python tools/readme.py'])
 
+def check_table():
+    "Is the table in CONTRIBUTING.md what the linter measures?"
+    text = GUIDE.read_text(encoding='utf-8')
+    if not TABLE.search(text): problems = ['CONTRIBUTING.md has lost the comments around the table of measures: restore them']
+    elif with_table(text, notebook_paths()) != text: problems = ['CONTRIBUTING.md is not current: run .venv/bin/python tools/lint_notebooks.py --write']
+    else: problems = []
+    return verdict('CONTRIBUTING.md', problems)
+
 def check_notebooks():
     "Do all notebooks run?"
     status, text = run(['nbdev_test', '--do_print', '--n_workers', str(WORKERS)], NOTEBOOK_SECONDS)
@@ -98,7 +106,7 @@ def verdict(name, problems):
 
 def checks():
     "Everything, one after the other"
-    counts = check_generated(), check_readme(), verdict('notebook linter', lint(notebook_paths())), check_notebooks(), check_pytest()
+    counts = check_generated(), check_readme(), check_table(), verdict('notebook linter', lint(notebook_paths())), check_notebooks(), check_pytest()
     return sum(counts, Counter())
 
 def main():

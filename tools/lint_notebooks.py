@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 """Check that the notebooks are written by the rules.
 
-    python tools/lint_notebooks.py [--table] [notebook ...]     (default: every nbs/*.ipynb)
+    python tools/lint_notebooks.py [--table | --write] [notebook ...]     (default: every nbs/*.ipynb)
 """
 import argparse, ast, builtins, json, re, symtable, sys
 from itertools import takewhile
 from pathlib import Path
+from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
 STORY_PAGES = {'index.ipynb', '05_results.ipynb'}  # they export nothing
 EXPORTS, SKIPPED = {'export', 'exports', 'exporti'}, {'slow', 'data', 'notest'}  # nbdev_test passes over SKIPPED
 MAX_EXPORTED, MAX_VISIBLE, MAX_FOLDED = 40, 8, 25  # lines in a cell
 MAX_KB, MAX_SKIPPED, NEAR = 400, 2, 5
+GUIDE = ROOT/'CONTRIBUTING.md'  # shows the measured table between two comments
+TABLE = re.compile(r'(?s)(<!-- measured by tools/lint_notebooks.py --write -->\n).*?(<!-- end of the measures -->)')
 IMPORTS = (ast.Import, ast.ImportFrom)
 DIRECTIVE = re.compile(r'\s*#\s*\|\s*([\w-]+)\s*:?\s*(.*)')
 FORBIDDEN_OUTPUT = {
@@ -118,6 +121,7 @@ def cell_findings(cell):
         if mixed and 'nbdev_export()' not in cell.source: yield 'mixes imports with other code, move them to a cell of their own'
     if images(cell) and not (cell.directives.get('fig-cap') and cell.directives.get('label', '').startswith('fig-')):
         yield 'shows a figure without label or caption, add `#| label: fig-...` and `#| fig-cap: "..."`'
+    elif images(cell) and cell.directives.get('code-fold') != 'true': yield 'shows a figure below its open code, add `#| code-fold: true`'
     for pattern, what in FORBIDDEN_OUTPUT.items():
         found = re.search(pattern, output_text(cell))
         if found: yield f'stores {what} in its output ({found[0]}), silence it and run it again'
@@ -127,6 +131,9 @@ def page_findings(name, cells, size):
     first = next((cell for cell in cells if cell.kind == 'markdown'), cells[0])
     titles = [cell for cell in cells for _ in re.findall('(?m)^# ', prose(cell))]
     if not re.match(r'# .+\n\s*> \S', first.source): yield first, 'has to be `# Title` and then `> One sentence.`, begin with these'
+    for cell in cells:  # nbdev drops a cell that begins as a heading and ends in ` -`, and leaves the heading of any other
+        if len(cell.source.strip().splitlines()) > 1 and re.search(r'(?m)^#+ .* -\s*$', prose(cell)):
+            yield cell, 'has a heading that ends in ` -` beside other text, which nbdev then drops, or shows the heading: give it its own cell'
     if len(titles) != 1: yield (titles or cells)[-1], f'the notebook has {len(titles)} H1 headings, keep exactly one'
     if size > MAX_KB*1024:
         biggest = max(cells, key=lambda cell: len(str(cell.outputs)))
@@ -167,15 +174,32 @@ def lint(paths):
     return findings + [f'{place} {cell.number} ({cell.id}): is one `#| {cell.flags[0]}` cell too many, read its result from a file:'
                        f' at most {MAX_SKIPPED} in all' for place, cell in flagged[MAX_SKIPPED:]]
 
-def table_row(path):
+def measures(path):
+    "What the table shows of a notebook; of several notebooks these add up"
     cells = read_cells(path)
-    code_lines = sum(bool(line.strip()) for cell in cells for line in cell.lines)
-    public = list(public_names(cells))
-    tested = sum(any(c.is_test and c.uses(name, is_command(node)) for c in cells[cell.number:cell.number+NEAR]) for cell, name, node in public)
-    shown = [bool(cell.directives.get('fig-cap')) for cell in cells for _ in images(cell)]
-    return (f'| {path.stem} | {sum(len(prose(cell).split()) for cell in cells)/max(code_lines, 1):.1f} '
-            f'| {f"{tested}/{len(public)} = {tested/len(public):.0%}" if public else "-"} | {sum(shown)}/{len(shown)} '
-            f'| {max((len(cell.lines) for cell in cells if cell.exported), default=0)} | {path.stat().st_size/1024:.0f} |')
+    near = lambda cell, name, node: any(c.is_test and c.uses(name, is_command(node)) for c in cells[cell.number:cell.number+NEAR])
+    public = [near(*found) for found in public_names(cells)]
+    captions = [bool(cell.directives.get('fig-cap')) for cell in cells for _ in images(cell)]
+    lengths = [(cell.exported, sum(bool(line.strip()) for line in cell.lines)) for cell in cells]
+    words = sum(len(prose(cell).split()) for cell in cells)
+    return words, public, captions, [length for length in lengths if length[1]], sum(len(json.dumps(cell.outputs)) for cell in cells if cell.outputs)
+
+def table_row(name, words, public, captions, lengths, size):
+    lines = {exported: [n for kind, n in lengths if kind == exported] or [0] for exported in (True, False)}
+    spread = ' | '.join(f'{median(lines[exported]):.0f}, {max(lines[exported])}' for exported in (True, False))
+    tested = f'{sum(public)}/{len(public)} = {sum(public)/len(public):.0%}' if public else '-'
+    return (f'| {name} | {words/max(sum(n for _, n in lengths), 1):.1f} | {tested} | {sum(captions)}/{len(captions)} | {spread} | {size/1024:.0f} |')
+
+def table(paths):
+    "The measures of these notebooks as a Markdown table"
+    rows = [measures(path) for path in paths]
+    rows.append([sum(column[1:], column[0]) for column in zip(*rows)])
+    head = (f'| notebook | prose words per code line | public names tested within {NEAR} cells | captions/figures '
+            '| exported cells: median, longest | other cells: median, longest | outputs (KB) |')
+    names = [*(path.stem for path in paths), '**all**']
+    return '\n'.join([head, '|---|---|---|---|---|---|---|', *(table_row(name, *row) for name, row in zip(names, rows))]) + '\n'
+
+def with_table(text, paths): return TABLE.sub(lambda match: match[1] + table(paths) + match[2], text)
 
 def notebook_paths(folder=ROOT/'nbs'): return sorted(path for path in folder.glob('*.ipynb') if path.name[0] not in '_.')
 
@@ -183,11 +207,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('notebooks', nargs='*', type=Path)
     parser.add_argument('--table', action='store_true', help='print the measures of each notebook instead of its findings')
+    parser.add_argument('--write', action='store_true', help=f'write the measures of all notebooks into {GUIDE.name} instead')
     args = parser.parse_args()
     paths = args.notebooks or notebook_paths()
-    if args.table:
-        print(f'| notebook | prose words per code line | public names tested within {NEAR} cells | captions/figures | longest exported cell | KB |')
-        return print('|---|---|---|---|---|---|', *map(table_row, paths), sep='\n')
+    if args.table: return print(table(paths), end='')
+    if args.write: return GUIDE.write_text(with_table(GUIDE.read_text(encoding='utf-8'), notebook_paths()), encoding='utf-8')
     findings = lint(paths)
     print(*findings, f'{len(findings)} findings in {len(paths)} notebooks', sep='\n')
     sys.exit(bool(findings))

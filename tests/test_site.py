@@ -1,0 +1,180 @@
+"The site: built once, then read as files and in a browser, wide and narrow, as a file and from a sub-path"
+import functools, json, re, shutil, subprocess, sys, threading
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlsplit
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+QUIET = ('--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update '
+         '--disable-sync --disable-extensions').split()
+SIZES = {'desktop': (1280, 900), 'phone': (390, 844)}
+LOADED = {'img': ['src', 'srcset'], 'script': ['src'], 'link': ['href'], 'audio': ['src'], 'source': ['src', 'srcset'], 'video': ['src'],
+          'iframe': ['src'], 'object': ['data'], 'embed': ['src']}
+MACHINE_PATH = re.compile(r'(?<![\w.<~/:-])/(?:home|root|tmp|work|Users|opt)/[\w.-]+|\b[A-Z]:\\Users')
+
+class Page(HTMLParser):
+    "What one page links to, what it loads, and the places that one can link to in it"
+    def __init__(self, path):
+        super().__init__()
+        self.links, self.loaded, self.ids, self.undescribed, self.text = set(), set(), set(), [], path.read_text(encoding='utf-8')
+        self.feed(self.text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids |= {attrs.get('id'), attrs.get('name') if tag == 'a' else None}
+        self.loaded |= {attrs[name] for name in LOADED.get(tag, []) if attrs.get(name)}
+        if tag == 'a' and attrs.get('href'): self.links.add(attrs['href'])
+        if tag == 'img' and not attrs.get('alt'): self.undescribed.append(attrs.get('src', '')[:40])
+
+def is_outside(link): return bool(re.match(r'[a-z][a-z0-9+.-]*:|//', link)) and not link.startswith('data:')
+
+@pytest.fixture(scope='session')
+def built(tmp_path_factory):
+    "(folder, what the build said, its exit status), made by the first process that asks and read by the others"
+    if sys.version_info < (3, 11): pytest.skip('smalldocs, which builds the site here, needs Python 3.11 or later')
+    from filelock import FileLock
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if base.name.startswith('popen') else base       # pytest-xdist gives each of its processes a folder popen-gw...
+    with FileLock(shared/'site.lock'):
+        if not (shared/'site.json').exists():
+            done = subprocess.run([sys.executable, ROOT/'tools'/'docs.py', '--smalldocs', shared/'site'], capture_output=True, text=True, timeout=200)
+            (shared/'site.json').write_text(json.dumps([done.stdout + done.stderr, done.returncode]))
+    return shared/'site', *json.loads((shared/'site.json').read_text())
+
+@pytest.fixture(scope='session')
+def site(built):
+    assert built[0].is_dir(), built[1]
+    return built[0]
+
+@pytest.fixture(scope='session')
+def pages(site): return {path.name: Page(path) for path in sorted(site.glob('*.html'))}
+
+def test_the_build_finds_nothing_wrong(built): assert built[2] == 0, built[1]
+
+def test_every_page_of_the_sidebar_is_there(pages):
+    import yaml
+    contents = yaml.safe_load((ROOT/'nbs'/'sidebar.yml').read_text())['website']['sidebar']['contents']
+    assert [group['section'] for group in contents] == ['Start', 'Library', 'Results']
+    listed = [item for group in contents for item in group['contents']]
+    notebooks = {path.name for path in (ROOT/'nbs').glob('*.ipynb')}
+    assert {item['href'] for item in listed} == notebooks, 'nbs/sidebar.yml and the notebooks differ'
+    assert len(pages) == len(listed)
+    for name, page in pages.items():
+        assert all(f'>{item["text"]}<' in page.text for item in listed), name
+        assert ('pagination-link' in page.text), f'{name}: no link to the page before or after'
+
+def test_no_link_is_broken(site, pages):
+    broken = []
+    for name, page in pages.items():
+        for link in page.links | page.loaded:
+            if is_outside(link) or link.startswith('data:'): continue
+            address, place = urldefrag(link)
+            target = unquote(urlsplit(address).path) or name
+            if target.startswith('/') or not (site/target).is_file(): broken.append(f'{name}: {link}')
+            elif place and target in pages and unquote(place) not in pages[target].ids: broken.append(f'{name}: {link} (no such place)')
+    assert not broken, '\n'.join(broken)
+
+def test_nothing_is_loaded_from_elsewhere(site, pages):
+    foreign = [f'{name}: {link}' for name, page in pages.items() for link in page.loaded if is_outside(link)]
+    foreign += [f'{path.name}: {found}' for path in site.rglob('*.css')
+                for found in re.findall(r'(?:@import|url\()\s*["\']?(?:url\()?["\']?((?:https?:)?//[^"\')]+)', path.read_text(encoding='utf-8'))]
+    assert not foreign, '\n'.join(foreign)
+
+def test_pages_are_complete(site, pages):
+    wrong = []
+    for name, page in pages.items():
+        prose = re.sub(r'(?s)<(script|style)\b.*?</\1>|src="data:[^"]*"', '', page.text)
+        wrong += [f'{name}: a picture without a description: {source}' for source in page.undescribed]
+        wrong += [f'{name}: {found}' for pattern in (MACHINE_PATH, r'@fig-[\w-]+', r'\.ipynb(?:#[\w-]+)?"', r'<span class="math', r'#\| ?\w+')
+                  for found in re.findall(pattern, prose)]
+        for meta in 'og:image', 'name="description"', 'rel="icon"':
+            if meta not in page.text: wrong.append(f'{name}: no {meta}')
+    assert (site/'card.png').is_file() and (site/'favicon.svg').is_file()
+    assert not wrong, '\n'.join(wrong)
+
+@pytest.fixture(scope='module')
+def browser(site):
+    if not BROWSER: pytest.skip('chromium is not installed (Debian: apt-get install chromium)')
+    sync_api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed: it is part of the extra dev')
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=BROWSER, args=QUIET)
+        yield chromium
+        chromium.close()
+
+@pytest.fixture(scope='module')
+def address(site):
+    "The site below a sub-path of a server on this machine"
+    class Handler(SimpleHTTPRequestHandler):
+        def translate_path(self, path): return super().translate_path(path.removeprefix('/below')) if path.startswith('/below/') else '/nowhere'
+        def log_message(self, *args): pass
+    server = ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Handler, directory=site))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{server.server_port}/below'
+    server.shutdown()
+
+def opened(browser, size, problems, **settings):
+    "A browser page of this size that notes every error, and every request that leaves the machine"
+    width, height = SIZES[size]
+    page = browser.new_context(viewport=dict(width=width, height=height), **settings).new_page()
+    page.on('console', lambda message: message.type in ('error', 'warning') and problems.append(f'{page.url}: {message.text}'))
+    page.on('pageerror', lambda error: problems.append(f'{page.url}: {error}'))
+    page.on('requestfailed', lambda request: problems.append(f'{page.url}: {request.url[:100]} failed'))
+    page.on('request', lambda request: re.match('(file|data|blob):|http://127', request.url) or problems.append(f'{page.url}: loads {request.url}'))
+    return page
+
+# what reaches beyond the window, except inside something that scrolls
+WIDE = '''() => {
+    const scrolls = element => element && (/auto|scroll/.test(getComputedStyle(element).overflowX) || scrolls(element.parentElement))
+    const beyond = element => Math.max(element.getBoundingClientRect().right - innerWidth, -element.getBoundingClientRect().left)
+    const wide = [...document.querySelectorAll('main *')].filter(element => beyond(element) > 1 && element.checkVisibility() && !scrolls(element.parentElement))
+    if (document.documentElement.scrollWidth > innerWidth) wide.push(document.documentElement)
+    return wide.slice(0, 3).map(element => `${element.tagName} ${element.id || element.textContent.trim().slice(0, 40)}`)
+}'''
+BROKEN = "() => [...document.images].filter(image => !image.complete || !image.naturalWidth).map(image => image.alt)"
+
+@pytest.mark.parametrize('size, scheme, place', [('desktop', 'light', 'server'), ('phone', 'dark', 'file')])
+def test_every_page_in_a_browser(browser, site, address, pages, size, scheme, place):
+    problems = []
+    page = opened(browser, size, problems, color_scheme=scheme)
+    for name in pages:
+        page.goto(f'{address}/{name}' if place == 'server' else (site/name).as_uri())
+        problems += [f'{name}: wider than the {size}: {what}' for what in page.evaluate(WIDE)]
+        problems += [f'{name}: a picture is missing ({alt})' for alt in page.evaluate(BROKEN)]
+        if page.evaluate("document.documentElement.classList.contains('quarto-dark')") != (scheme == 'dark'): problems.append(f'{name}: not {scheme}')
+    page.context.close()
+    assert not problems, '\n'.join(problems)
+
+@pytest.mark.parametrize('place', ['server', 'file'])
+def test_search_and_dark_mode_by_keyboard(browser, site, address, place):
+    problems = []
+    page = opened(browser, 'desktop', problems, color_scheme='light')
+    page.goto(f'{address}/index.html' if place == 'server' else (site/'index.html').as_uri())
+    page.keyboard.press('/')
+    page.keyboard.type('no such word anywhere')
+    page.wait_for_selector('.search-none')
+    page.locator(':focus').fill('')
+    page.keyboard.type('mask augmentation')                # two words that stand apart
+    page.wait_for_function("(document.querySelector('.search-result-section') || {}).textContent == 'Mask'")
+    page.locator(':focus').fill('')
+    page.keyboard.type('logmel')
+    page.wait_for_function("/logmel/i.test((document.querySelector('.search-result-section') || {}).textContent)")
+    page.keyboard.press('Enter')
+    page.wait_for_url('**/spectrogram.html#logmel')
+    page.keyboard.press('/')
+    page.keyboard.type('load_mels')
+    page.wait_for_selector('.search-result')
+    page.keyboard.press('Enter')
+    page.wait_for_url('**/spectrogram.html#load_mels')     # on the same page: the list makes way
+    page.wait_for_selector('.smalldocs-search-results', state='hidden')
+    colour = 'getComputedStyle(document.body).backgroundColor'
+    before = page.evaluate(colour)
+    page.locator('.quarto-color-scheme-toggle').first.focus()
+    page.keyboard.press('Enter')
+    page.wait_for_function(f'{colour} != "{before}"')
+    page.reload()
+    page.wait_for_function(f'{colour} != "{before}"')      # remembered
+    page.context.close()
+    assert not problems, '\n'.join(problems)

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""Build the site in a folder: with Quarto where it is installed, else with smalldocs, which needs Python 3.11.
+
+    python tools/docs.py [--smalldocs] [folder]     (default: _docs)
+"""
+import argparse, contextlib, html, os, re, shutil, subprocess, sys, tempfile
+from pathlib import Path, PurePosixPath
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = 'settings.ini', '_quarto.yml', 'nbs'
+CACHES = shutil.ignore_patterns('.*', '__pycache__', '_proc', '_docs', 'wandb', 'runs')
+SCRIPT = Path(__file__).with_name('search.js')
+# What Quarto reads and smalldocs says it does not; this script does what they ask for
+EXPECTED = r'output-file is not read|html-math-method is ignored|code-tools is ignored|compiles no Sass'
+CELL = re.compile(r'(?m)^(?=::: \{\.cell #)')
+LABEL = re.compile(r'::: \{\.cell #(fig-[\w-]+)\}')
+CAPTION = re.compile(r'<figcaption>(.*?)</figcaption>', re.S)
+
+def processed():
+    "The folder of the notebooks as nbdev makes them for the site; the current folder holds copies of the sources"
+    from nbdev.serve import proc_nbs        # not nbdev_proc_nbs, which would install Quarto
+    return proc_nbs(n_workers=0).resolve()
+
+def code_markup(text): return re.sub('`([^`]+)`', r'<code>\1</code>', text)
+
+def figures(body, page):
+    "The Markdown of a page with its figures numbered, described in words for who cannot see them, and referred to by number"
+    numbers = {label: number for number, label in enumerate(LABEL.findall(body), 1)}
+    def reference(match):
+        if match[1] not in numbers: raise SystemExit(f'{page}: @{match[1]} refers to no figure of this page: correct the label')
+        return f'[Figure {numbers[match[1]]}](#{match[1]})'
+    def numbered(cell):
+        label, caption = LABEL.match(cell), CAPTION.search(cell)
+        if not label or not caption: return cell
+        cell = cell.replace('<img src=', f'<img alt="{caption[1].replace("`", "")}" src=')      # where there is no fig-alt
+        return CAPTION.sub(lambda match: f'<figcaption><b>Figure {numbers[label[1]]}.</b> {code_markup(match[1])}</figcaption>', cell)
+    return ''.join(map(numbered, CELL.split(re.sub(r'(?<![\w@`])@(fig-[\w-]+)', reference, body))))
+
+def signatures(body):
+    "nbdev makes links of names in backticks even in the comments of a signature, where they stay text: the names alone"
+    plain = lambda match: re.sub(r'\[`([^`\]]+)`\]\([^)\s]*\)', r'\1', match[0])
+    return re.sub(r'(?ms)^```python\n.*?^```', plain, body)
+
+def mathml(page):
+    "The HTML of a page with its TeX as MathML, which browsers draw without a library"
+    from latex2mathml.converter import convert
+    def converted(match): return convert(html.unescape(match[2])[2:-2], display='block' if match[1] == 'display' else 'inline')
+    return re.sub(r'<span class="math (inline|display)">(.*?)</span>', converted, page, flags=re.S)
+
+def smalldocs_site(root):
+    "smalldocs' site of `root`, with what it lacks: names of pages, figures, maths"
+    from smalldocs.config import load
+    from smalldocs.site import Site
+    class Book(Site):
+        def read(self, src):
+            page = super().read(src)
+            page.out = PurePosixPath(page.front.get('output-file', page.out))       # 00_dataset.ipynb is dataset.html, as with Quarto
+            return page
+        def find_page(self, target):
+            return super().find_page(target) or next((page for page in self.pages.values() if page.out == target), None)
+        def render_page(self, page):
+            page.body = signatures(figures(page.body, page.src))
+            super().render_page(page)
+            page.html, page.env['math'] = mathml(page.html), False
+    return Book(load(root), quiet=True)
+
+def finish(site, card):
+    "What is left to do in the files: no fonts from elsewhere, our search, a card for every page"
+    for path in (site/'site_libs'/'themes').glob('*.css'):
+        path.write_text(re.sub(r'@import\s*url\([^)]*\);?', '', path.read_text(encoding='utf-8')), encoding='utf-8')
+    shutil.rmtree(site/'site_libs'/'fuse')
+    shutil.copy(SCRIPT, site/'site_libs')
+    for path in site.glob('*.html'):
+        text = path.read_text(encoding='utf-8').replace('site_libs/fuse/fuse.min.js', f'site_libs/{SCRIPT.name}')
+        image = '' if 'og:image' in text else f'<meta property="og:image" content="{card}">\n'      # there with a doc_host
+        path.write_text(text.replace('</head>', f'{image}</head>', 1), encoding='utf-8')
+    index = (site/'search.json').read_text(encoding='utf-8')
+    (site/'search.js').write_text(f'window.searchIndex = {index}\n', encoding='utf-8')
+
+def build(folder):
+    "The site in `folder`, which is emptied before; gives what is wrong with it"
+    with tempfile.TemporaryDirectory() as place:
+        for name in SOURCES:
+            if (ROOT/name).is_dir(): shutil.copytree(ROOT/name, Path(place, name), ignore=CACHES)
+            else: shutil.copy(ROOT/name, place)
+        with contextlib.chdir(place): site = smalldocs_site(processed())
+        site.build()
+        card = site.project.website['image']
+        shutil.copy(site.root/card, site.out)
+        finish(site.out, card)
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.move(site.out, folder)
+    return [problem for problem in site.warnings if not re.search(EXPECTED, problem)]
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('folder', nargs='?', type=Path, default=ROOT/'_docs')
+    parser.add_argument('--smalldocs', action='store_true', help='leave Quarto aside')
+    args = parser.parse_args()
+    if shutil.which('quarto') and not args.smalldocs:
+        binaries = Path(sys.executable).parent
+        return subprocess.run([binaries/'nbdev_docs'], cwd=ROOT, check=True, env={**os.environ, 'PATH': f'{binaries}{os.pathsep}{os.environ["PATH"]}'})
+    if sys.version_info < (3, 11): sys.exit('the site needs Quarto (https://quarto.org/docs/get-started/) or Python 3.11 or later')
+    folder = args.folder.resolve()
+    problems = build(folder)
+    pages = len(list(folder.glob('*.html')))
+    size = sum(path.stat().st_size for path in folder.rglob('*') if path.is_file())
+    print(*problems, f'{folder}: {pages} pages, {size/1e6:.1f} MB, {len(problems)} problems', sep='\n')
+    sys.exit(bool(problems))
+
+if __name__ == '__main__': main()
