@@ -10,7 +10,7 @@ from urbansounds_nb.spectrogram import load_mels, prepared
 from urbansounds_nb.synthetic import write_synthetic
 
 @pytest.fixture(scope='module')
-def data(): return load_mels(prepared(progress=False))
+def data(): return load_mels(prepared(setting='fine', progress=False), 'fine')
 
 @pytest.mark.parametrize('name', ['residual-cnn', 'conv-transformer'])
 def test_one_seed_one_result(name, data, tmp_path):
@@ -34,7 +34,7 @@ def test_an_ensemble_averages_probabilities(data, tmp_path):
 
 def test_versions_stand_behind_their_clips(tmp_path):
     write_synthetic(tmp_path/'sounds', n_folds=2)
-    both, alone = (load_data(tmp_path/'sounds', 'sb-cnn', versions, progress=False) for versions in (True, False))
+    both, alone = (load_data(tmp_path/'sounds', 'fine', versions, progress=False) for versions in (True, False))
     assert len(both) == (1+len(VERSIONS))*len(alone)
     assert torch.equal(both.mel[:len(alone)], alone.mel)
     for version in range(1, 1+len(VERSIONS)):

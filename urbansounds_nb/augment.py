@@ -281,11 +281,13 @@ class Augmentation(nn.Module):
     def __repr__(self): return f'Augmentation({", ".join(map(repr, self))})'
 
 # %% ../nbs/01a_augment.ipynb #1b86540f
-def default_augmentation()->Augmentation:
+def default_augmentation(
+    frequency:float=8.,  # Greatest width of a hidden stretch of frequency (mel bands): an eighth of all
+)->Augmentation:
     "The changes that training uses, at the strengths that it uses"
     return Augmentation(
         Warp(roll=1., stretch=.25, scale=.08, shift=.06),
         RandomGain(gain=6.),
         Equaliser(gain=6., points=5),
-        Mask(time=24, frequency=8, times=2),
+        Mask(time=24, frequency=frequency, times=2),
         Mixup(beta=.4, energy=False))

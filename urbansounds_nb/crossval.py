@@ -69,15 +69,16 @@ class Training:
 
 # %% ../nbs/04_crossval.ipynb #6840a3dd
 _CNN = Recipe(epochs=100, views=240_000, learning_rate=3e-3, warm_up=.25)
-_TRANSFORMER = Recipe(**_CNN.settings | dict(weight_decay=.05))
+_SHORTER = Recipe(**_CNN.settings | dict(epochs=60))
+_TRANSFORMER = Recipe(**_SHORTER.settings | dict(weight_decay=.05))
 _PUBLISHED = Recipe(epochs=30, batch_size=512, learning_rate=1e-4, schedule='constant', weight_decay=0., clip_norm=0., average_from=1., shuffle=False, precision='float32')
 _SB_CNN = Recipe(epochs=30, views=50_000, batch_size=100, learning_rate=1e-3)
 
 TRAININGS = {
-    'residual-cnn': Training('residual-cnn', _CNN, default_augmentation()),
-    'conv-transformer': Training('conv-transformer', _TRANSFORMER, default_augmentation()),
-    'distilled-cnn': Training('residual-cnn', _CNN, default_augmentation(), teachers=('residual-cnn', 'conv-transformer')),
-    'distilled-transformer': Training('conv-transformer', _TRANSFORMER, default_augmentation(), teachers=('residual-cnn',)),
+    'residual-cnn': Training('residual-cnn', _CNN, default_augmentation(16)),
+    'conv-transformer': Training('conv-transformer', _TRANSFORMER, default_augmentation(16)),
+    'distilled-cnn': Training('residual-cnn', _SHORTER, default_augmentation(16), teachers=('residual-cnn', 'conv-transformer')),
+    'distilled-transformer': Training('conv-transformer', _TRANSFORMER, default_augmentation(16), teachers=('residual-cnn',)),
     'sb-cnn': Training('sb-cnn', _SB_CNN),
     'sb-cnn-augmented': Training('sb-cnn', _SB_CNN, Augmentation(Compressor(chance=.2), BackgroundMix(chance=.2)), versions=True),
     'duration': Training('duration', Recipe(epochs=20, learning_rate=.05)),
@@ -94,21 +95,22 @@ _ROLL, _MASKS, _MIXUP, _LEVELS = TimeShift(), Mask(time=24, frequency=8, times=2
 
 STEPS = {
     'step1-cnn1d': Training('cnn1d', Recipe(**_SHORT)),
-    'step2-residual': Training('residual-cnn', Recipe(**_SHORT)),
-    'step3-masks': Training('residual-cnn', Recipe(**_SHORT), Augmentation(_ROLL, _MASKS)),
-    'step4-mixup': Training('residual-cnn', Recipe(**_SHORT), Augmentation(_ROLL, _MASKS, _MIXUP)),
-    'step5-levels': Training('residual-cnn', Recipe(**_SHORT), Augmentation(_ROLL, *_LEVELS, _MASKS, _MIXUP)),
-    'step6-warp': Training('residual-cnn', Recipe(**_SHORT), default_augmentation()),
-    'try-energy-mixup': Training('residual-cnn', Recipe(**_SHORT), Augmentation(*default_augmentation().but(Mixup), Mixup(beta=.4, energy=True))),
-    'try-smoothing': Training('residual-cnn', Recipe(**_SHORT | dict(label_smoothing=.1)), default_augmentation()),
-    'try-balance': Training('residual-cnn', Recipe(**_SHORT | dict(balance=.5)), default_augmentation()),
-    'try-background': Training('residual-cnn', Recipe(**_SHORT), Augmentation(BackgroundMix(), *default_augmentation())),
-    'try-excerpts': Training('residual-cnn', Recipe(**_SHORT), Augmentation(RepeatOrCrop(), *default_augmentation())),
+    'step2-residual': Training('residual-cnn-coarse', Recipe(**_SHORT)),
+    'step3-masks': Training('residual-cnn-coarse', Recipe(**_SHORT), Augmentation(_ROLL, _MASKS)),
+    'step4-mixup': Training('residual-cnn-coarse', Recipe(**_SHORT), Augmentation(_ROLL, _MASKS, _MIXUP)),
+    'step5-levels': Training('residual-cnn-coarse', Recipe(**_SHORT), Augmentation(_ROLL, *_LEVELS, _MASKS, _MIXUP)),
+    'step6-warp': Training('residual-cnn-coarse', Recipe(**_SHORT), default_augmentation()),
+    'step7-bands': Training('residual-cnn', Recipe(**_SHORT), default_augmentation(16)),
+    'try-energy-mixup': Training('residual-cnn-coarse', Recipe(**_SHORT), Augmentation(*default_augmentation().but(Mixup), Mixup(beta=.4, energy=True))),
+    'try-smoothing': Training('residual-cnn-coarse', Recipe(**_SHORT | dict(label_smoothing=.1)), default_augmentation()),
+    'try-balance': Training('residual-cnn-coarse', Recipe(**_SHORT | dict(balance=.5)), default_augmentation()),
+    'try-background': Training('residual-cnn-coarse', Recipe(**_SHORT), Augmentation(BackgroundMix(), *default_augmentation())),
+    'try-excerpts': Training('residual-cnn-coarse', Recipe(**_SHORT), Augmentation(RepeatOrCrop(), *default_augmentation())),
     'try-zero-padding': Training('residual-cnn-padded', Recipe(**_SHORT), default_augmentation()),
-    'stem1-alone': Training('conv-transformer', Recipe(**_SHORT_T), default_augmentation(), n_layers=0),
-    'stem2-attention': Training('conv-transformer', Recipe(**_SHORT_T), default_augmentation(), turned=False),
-    'stem3-positions': Training('conv-transformer', Recipe(**_SHORT_T), default_augmentation()),
-    'try-pretraining': Training('conv-transformer', Recipe(**_SHORT_T), default_augmentation(), pretraining=Recipe(epochs=30, learning_rate=1e-3, weight_decay=.05, average_from=1.)),
+    'stem1-alone': Training('conv-transformer-coarse', Recipe(**_SHORT_T), default_augmentation(), n_layers=0),
+    'stem2-attention': Training('conv-transformer-coarse', Recipe(**_SHORT_T), default_augmentation(), turned=False),
+    'stem3-positions': Training('conv-transformer-coarse', Recipe(**_SHORT_T), default_augmentation()),
+    'try-pretraining': Training('conv-transformer-coarse', Recipe(**_SHORT_T), default_augmentation(), pretraining=Recipe(epochs=30, learning_rate=1e-3, weight_decay=.05, average_from=1.)),
 }
 
 # %% ../nbs/04_crossval.ipynb #e64972df

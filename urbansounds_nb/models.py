@@ -22,14 +22,16 @@ from .transformer import AudioTransformer, ConvTransformer, kept_bytes
 
 # %% ../nbs/03a_models.ipynb #f3db1f02
 MODELS = { # name -> network, setting of the front end
-    'residual-cnn': (ResidualCNN, 'default'),
-    'conv-transformer': (ConvTransformer, 'default'),
+    'residual-cnn': (ResidualCNN, 'fine'),
+    'conv-transformer': (ConvTransformer, 'fine'),
     'cnn1d': (AudioCNN1D, 'default'),
     'transformer': (AudioTransformer, 'default'),
     'cnn1d-seed': (AudioCNN1D, 'seed'),
     'transformer-seed': (AudioTransformer, 'seed'),
-    'sb-cnn': (SBCNN, 'sb-cnn'),
+    'sb-cnn': (SBCNN, 'fine'),
+    'residual-cnn-coarse': (ResidualCNN, 'default'),
     'residual-cnn-padded': (ResidualCNN, 'padded'),
+    'conv-transformer-coarse': (ConvTransformer, 'default'),
     'duration': (DurationTable, 'padded'),
 }
 

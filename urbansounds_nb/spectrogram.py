@@ -127,7 +127,7 @@ def clip_mel(self:LogMel, wave:np.ndarray, rate:int)->Tensor:
 SETTINGS = {
     'default': dict(sample_rate=22050, n_fft=1024, hop_length=512, n_mels=64, n_frames=173, padding='repeat'),
     'padded': dict(sample_rate=22050, n_fft=1024, hop_length=512, n_mels=64, n_frames=173, padding='floor'),
-    'sb-cnn': dict(sample_rate=22050, n_fft=1024, hop_length=512, n_mels=128, n_frames=173, padding='repeat'),
+    'fine': dict(sample_rate=22050, n_fft=1024, hop_length=512, n_mels=128, n_frames=173, padding='repeat'),
     'seed': dict(sample_rate=0, n_fft=2048, hop_length=512, n_mels=128, relative=True, n_frames=1501, padding='floor'),
 }
 
