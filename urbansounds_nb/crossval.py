@@ -69,7 +69,7 @@ class Training:
 
 # %% ../nbs/04_crossval.ipynb #6840a3dd
 _CNN = Recipe(epochs=100, views=240_000, learning_rate=3e-3, warm_up=.25)
-_SHORTER = Recipe(**_CNN.settings | dict(epochs=60))
+_SHORTER = Recipe(**_CNN.settings | dict(epochs=50))
 _TRANSFORMER = Recipe(**_SHORTER.settings | dict(weight_decay=.05))
 _PUBLISHED = Recipe(epochs=30, batch_size=512, learning_rate=1e-4, schedule='constant', weight_decay=0., clip_norm=0., average_from=1., shuffle=False, precision='float32')
 _SB_CNN = Recipe(epochs=30, views=50_000, batch_size=100, learning_rate=1e-3)
@@ -90,7 +90,7 @@ TRAININGS = {
 }
 
 # %% ../nbs/04_crossval.ipynb #ba9706c9
-_SHORT, _SHORT_T = (recipe.settings | dict(epochs=30) for recipe in (_CNN, _TRANSFORMER))
+_SHORT, _SHORT_T = (recipe.settings | dict(epochs=20) for recipe in (_CNN, _TRANSFORMER))
 _ROLL, _MASKS, _MIXUP, _LEVELS = TimeShift(), Mask(time=24, frequency=8, times=2), Mixup(beta=.4), (RandomGain(gain=6.), Equaliser(gain=6., points=5))
 
 STEPS = {
@@ -110,7 +110,7 @@ STEPS = {
     'stem1-alone': Training('conv-transformer-coarse', Recipe(**_SHORT_T), default_augmentation(), n_layers=0),
     'stem2-attention': Training('conv-transformer-coarse', Recipe(**_SHORT_T), default_augmentation(), turned=False),
     'stem3-positions': Training('conv-transformer-coarse', Recipe(**_SHORT_T), default_augmentation()),
-    'try-pretraining': Training('conv-transformer-coarse', Recipe(**_SHORT_T), default_augmentation(), pretraining=Recipe(epochs=30, learning_rate=1e-3, weight_decay=.05, average_from=1.)),
+    'try-pretraining': Training('conv-transformer-coarse', Recipe(**_SHORT_T), default_augmentation(), pretraining=Recipe(epochs=20, learning_rate=1e-3, weight_decay=.05, average_from=1.)),
 }
 
 # %% ../nbs/04_crossval.ipynb #e64972df
