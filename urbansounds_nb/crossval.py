@@ -383,7 +383,10 @@ def score_table(
     return '\n'.join([name_folds(run.row['fold'] for run in runs), head, *lines, *pairs])
 
 # %% ../nbs/04_crossval.ipynb #8d3a6412
-def show_folds_of(runs, ax):
+def show_folds_of(
+    runs, # Any runs
+    ax,   # Matplotlib axes
+):
     "The score of each fold and seed, and the mean with its interval"
     rows = summarise(runs)
     for x, row in enumerate(rows):
@@ -395,7 +398,10 @@ def show_folds_of(runs, ax):
     ax.tick_params(axis='x', rotation=20)
     return ax
 
-def show_curves(runs, ax):
+def show_curves(
+    runs, # Any runs
+    ax,   # Matplotlib axes
+):
     "Loss and accuracy after each epoch, averaged over the runs of each model"
     for name, some in by_model(runs).items():
         epochs = min(len(run.history) for run in some)
@@ -405,7 +411,10 @@ def show_curves(runs, ax):
     return ax
 
 # %% ../nbs/04_crossval.ipynb #4595a1b2
-def show_confusion(runs, ax):
+def show_confusion(
+    runs, # Of one model
+    ax,   # Matplotlib axes
+):
     "What the clips of each class (rows, in %) are taken for, over all runs of one model"
     found, classes = scores(np.concatenate([run.labels for run in runs]), np.concatenate([run.logits for run in runs])), runs[0].classes
     share = 100*found['confusion']/np.maximum(1, found['confusion'].sum(1, keepdims=True))
@@ -417,7 +426,10 @@ def show_confusion(runs, ax):
     ax.set_xticklabels(names, rotation=60, ha='right')
     return ax
 
-def show_recalls(runs, ax):
+def show_recalls(
+    runs, # Any runs
+    ax,   # Matplotlib axes
+):
     "The share of each class that is found, for each model"
     models = by_model(runs)
     for place, (name, some) in enumerate(models.items()):
@@ -429,7 +441,10 @@ def show_recalls(runs, ax):
     return ax
 
 # %% ../nbs/04_crossval.ipynb #9c2269ad
-def show_costs(runs, axes):
+def show_costs(
+    runs, # Any runs
+    axes, # Two matplotlib axes
+):
     "Accuracy of each model against minutes of training (left) and parameters (right)"
     for row in summarise(runs):
         for ax, cost in zip(axes, ('minutes', 'parameters')):
@@ -644,7 +659,7 @@ def cross_validate(
         if progress: tqdm.write(f'{run.row["model"]} fold {run.row["fold"]} seed {run.row["seed"]}: {100*run.row["accuracy"]:.1f} % in {run.row["seconds"]:.0f} s')
     n_jobs = n_jobs or (1 if torch.cuda.is_available() else os.cpu_count())
     total = sum(plan(data[data_key(name)], name, fold, validate, epochs)[2].epochs + getattr((TRAININGS | STEPS)[name].pretraining, 'epochs', 0) for name, fold, _ in jobs)
-    waits = lambda job: bool((TRAININGS.get(job[0]) or STEPS[job[0]]).teachers)
+    waits = lambda job: bool(set((TRAININGS | STEPS)[job[0]].teachers) & set(models))          # teachers that are not there yet
     with tqdm(total=total, unit='epoch', disable=not progress) as bar:
         how = dict(data=data, threads=threads, bar=bar, done=done, folder=folder, validate=validate, epochs=epochs)
         for some in ([job for job in jobs if not waits(job)], [job for job in jobs if waits(job)]):
