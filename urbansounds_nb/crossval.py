@@ -69,15 +69,15 @@ class Training:
 
 # %% ../nbs/04_crossval.ipynb #6840a3dd
 _CNN = Recipe(epochs=100, views=240_000, learning_rate=3e-3, warm_up=.25)
-_SHORTER = Recipe(**_CNN.settings | dict(epochs=50))
-_TRANSFORMER = Recipe(**_SHORTER.settings | dict(weight_decay=.05))
+_PUPIL = Recipe(**_CNN.settings | dict(epochs=40))
+_TRANSFORMER = Recipe(**_CNN.settings | dict(epochs=50, weight_decay=.05))
 _PUBLISHED = Recipe(epochs=30, batch_size=512, learning_rate=1e-4, schedule='constant', weight_decay=0., clip_norm=0., average_from=1., shuffle=False, precision='float32')
 _SB_CNN = Recipe(epochs=30, views=50_000, batch_size=100, learning_rate=1e-3)
 
 TRAININGS = {
     'residual-cnn': Training('residual-cnn', _CNN, default_augmentation(16)),
     'conv-transformer': Training('conv-transformer', _TRANSFORMER, default_augmentation(16)),
-    'distilled-cnn': Training('residual-cnn', _SHORTER, default_augmentation(16), teachers=('residual-cnn', 'conv-transformer')),
+    'distilled-cnn': Training('residual-cnn', _PUPIL, default_augmentation(16), teachers=('residual-cnn', 'conv-transformer')),
     'distilled-transformer': Training('conv-transformer', _TRANSFORMER, default_augmentation(16), teachers=('residual-cnn',)),
     'sb-cnn': Training('sb-cnn', _SB_CNN),
     'sb-cnn-augmented': Training('sb-cnn', _SB_CNN, Augmentation(Compressor(chance=.2), BackgroundMix(chance=.2)), versions=True),
