@@ -6,11 +6,12 @@
 __all__ = ['default_listener', 'SILENCE', 'SUFFIXES', 'COLOURS', 'Usual', 'Listener', 'hub_checkpoint', 'load', 'model_card',
            'open_sound', 'Window', 'windows', 'Answer', 'listen', 'timeline', 'Heard', 'summary', 'find_sounds',
            'classify_each', 'classify', 'show_timeline', 'foreign_sounds', 'fit_unknown', 'rejection', 'push_to_hub',
-           'from_pretrained', 'WaveClassifier', 'export_onnx', 'OnnxListener', 'quantise_onnx', 'accuracy', 'as_text',
+           'from_pretrained', 'WaveClassifier', 'OnnxListener', 'export_onnx', 'quantise_onnx', 'accuracy', 'as_text',
            'as_json', 'as_csv', 'microphone', 'urbansounds_predict', 'urbansounds_export']
 
-# %% ../nbs/06_predict.ipynb #c8b690c0
-import csv, glob, io, json, math, mmap, os, re, shutil, subprocess, sys
+# %% ../nbs/06_predict.ipynb #df2ef829
+import csv, glob, io, json, logging, math, mmap, os, re, shutil, subprocess, sys
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
 from importlib.resources import files
@@ -516,31 +517,21 @@ def forward(self:WaveClassifier,
     logits = self.model(fitted, heard)
     return F.softmax(logits/self.temperature, 1), self.usual(logits)
 
-# %% ../nbs/06_predict.ipynb #31f95154
+# %% ../nbs/06_predict.ipynb #cb5f6eea
+@contextmanager
+def _quiet():
+    "Exporters talk much"
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try: yield
+    finally: logging.disable(before)
+
 def _library(name, advice):
     "A library that not everybody has"
     try: return import_module(name)
     except (ImportError, OSError): raise DataError(f'{name} is needed for this and not installed: {advice}') from None
 
-def export_onnx(
-    path,                   # Where to, by custom `model.onnx`
-    listener:Listener=None, # By default the model that comes along
-)->float:                   # Largest difference of a probability from PyTorch's
-    "Write a model as ONNX: waveform `wave` (batch, samples) in, `probabilities` (batch, classes) and `strangeness` (batch,) out"
-    onnx, _ = (_library(name, "pip install 'urbansounds_nb[onnx]'") for name in ('onnx', 'onnxscript'))
-    listener = listener or default_listener()
-    network, rate = WaveClassifier(listener).eval(), listener.front_end.sample_rate
-    free = {0: torch.export.Dim('batch', min=1), 1: torch.export.Dim('samples', min=1)}
-    model = torch.onnx.export(network, (torch.zeros(2, 3*rate),), dynamo=True, dynamic_shapes=(free,), input_names=['wave'], output_names=['probabilities', 'strangeness'], verbose=False).model_proto
-    header = {name: listener.about[name] for name in ('licence', 'citation', 'trained_on', 'not_for') if name in listener.about}
-    facts = header | dict(classes=listener.classes, sample_rate=rate, unknown_below=listener.unknown_below, unknown_beyond=min(listener.unknown_beyond, 1e9))
-    for name, value in facts.items(): model.metadata_props.add(key=name, value=value if isinstance(value, str) else json.dumps(value))
-    onnx.checker.check_model(model, full_check=True)
-    with written_whole(path) as file: file.write_bytes(model.SerializeToString())
-    rng, exported = np.random.default_rng(0), OnnxListener(path)
-    sounds = [rng.normal(0, .1, n).astype(np.float32) for n in (1, rate//7, 4*rate, 5*rate)]
-    return max(float(np.abs(exported.probabilities(sound, rate)-listener.probabilities(sound, rate)).max()) for sound in sounds)
-
+# %% ../nbs/06_predict.ipynb #94f2190a
 class OnnxListener:
     "An exported model, run by onnxruntime: `classes`, `sample_rate` (Hz), `unknown_below`, `unknown_beyond`"
     def __init__(self, path):
@@ -558,7 +549,29 @@ class OnnxListener:
     )->np.ndarray:       # (classes,) that add up to 1
         return self.session.run(None, {'wave': resample(wave, rate, self.sample_rate)[None]})[0][0]
 
-# %% ../nbs/06_predict.ipynb #14efebcd
+# %% ../nbs/06_predict.ipynb #3ecab296
+def export_onnx(
+    path,                   # Where to, by custom `model.onnx`
+    listener:Listener=None, # By default the model that comes along
+)->float:                   # Largest difference of a probability from PyTorch's
+    "Write a model as ONNX: waveform `wave` (batch, samples) in, `probabilities` (batch, classes) and `strangeness` (batch,) out"
+    onnx, _ = (_library(name, "pip install 'urbansounds_nb[onnx]'") for name in ('onnx', 'onnxscript'))
+    listener = listener or default_listener()
+    network, rate = WaveClassifier(listener).eval(), listener.front_end.sample_rate
+    free = {0: torch.export.Dim('batch', min=1), 1: torch.export.Dim('samples', min=1)}
+    with _quiet():
+        model = torch.onnx.export(network, (torch.zeros(2, 3*rate),), dynamo=True, dynamic_shapes=(free,), input_names=['wave'],
+                                  output_names=['probabilities', 'strangeness'], verbose=False).model_proto
+    header = {name: listener.about[name] for name in ('licence', 'citation', 'trained_on', 'not_for') if name in listener.about}
+    facts = header | dict(classes=listener.classes, sample_rate=rate, unknown_below=listener.unknown_below, unknown_beyond=min(listener.unknown_beyond, 1e9))
+    for name, value in facts.items(): model.metadata_props.add(key=name, value=value if isinstance(value, str) else json.dumps(value))
+    onnx.checker.check_model(model, full_check=True)
+    with written_whole(path) as file: file.write_bytes(model.SerializeToString())
+    rng, exported = np.random.default_rng(0), OnnxListener(path)
+    sounds = [rng.normal(0, .1, n).astype(np.float32) for n in (1, rate//7, 4*rate, 5*rate)]
+    return max(float(np.abs(exported.probabilities(sound, rate)-listener.probabilities(sound, rate)).max()) for sound in sounds)
+
+# %% ../nbs/06_predict.ipynb #969bc20c
 class _Clips:
     "What onnxruntime asks for clips that ranges are measured on"
     def __init__(self, clips, rate): self.waves = (resample(*read_audio(clip['audio']), rate)[None] for clip in clips)
@@ -573,7 +586,7 @@ def quantise_onnx(
     "Write an exported model with 8-bit weights; `accuracy` tells what is lost"
     onnx, quantisation = (_library(name, "pip install 'urbansounds_nb[onnx]'") for name in ('onnx', 'onnxruntime.quantization'))
     front_end = [node.name for node in onnx.load(str(path)).graph.node if {'fourier', 'filters'} & set(node.input)]
-    with written_whole(new_path) as file:
+    with written_whole(new_path) as file, _quiet():
         quantisation.quantize_static(str(path), str(file), _Clips(clips, OnnxListener(path).sample_rate), op_types_to_quantize=['Conv', 'Gemm', 'MatMul'],
                                      nodes_to_exclude=front_end, per_channel=True)
 
