@@ -149,7 +149,7 @@ def probabilities(self:Listener,
     new_rate = self.front_end.sample_rate or rate
     return self.judge(self.logits([resample(wave, rate, new_rate)], new_rate))[0][0]
 
-# %% ../nbs/06_predict.ipynb #7bc5d490
+# %% ../nbs/06_predict.ipynb #38dbbb23
 def _samples(array, name):
     "An array of any kind of number as float32 in [-1, 1], mono"
     array = np.asarray(array)
@@ -158,9 +158,12 @@ def _samples(array, name):
     if array.dtype == np.uint8: array = (array.astype(np.float32)-128)/128
     elif array.dtype.kind == 'i': array = array.astype(np.float32)/-float(np.iinfo(array.dtype).min)
     elif array.dtype.kind != 'f': raise DataError(f'{name}: an array of {array.dtype}: give floats in [-1, 1] or integers')
-    mono = np.ascontiguousarray(array.astype(np.float32) if array.ndim == 1 else array.astype(np.float32).mean(1))
-    if not np.isfinite(mono).all(): raise DataError(f'{name}: samples that are not numbers (NaN or infinite): write the sound again')
-    return mono
+    if not np.isfinite(array).all(): raise DataError(f'{name}: samples that are not numbers (NaN or infinite): write the sound again')
+    return np.ascontiguousarray(array if array.ndim == 1 else array.mean(1), np.float32)
+
+class _Bytes(io.BytesIO):
+    "Bytes whose damaged header leads nowhere before their beginning"
+    def seek(self, offset, whence=0): return super().seek(max(0, offset) if whence == 0 else offset, whence)
 
 def _open_file(audio, name):
     "The file behind a path or bytes, if it is complete"
@@ -171,7 +174,7 @@ def _open_file(audio, name):
     else:
         with open(audio, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data: missing = _missing_bytes(data)
     if 0 < missing < 2_000_000_000: raise DataError(f'{name}: truncated, {missing} bytes of sound are missing: copy it again') # programs that write to a pipe promise 2 GB or more
-    try: return sf.SoundFile(str(audio) if on_disk else io.BytesIO(audio))
+    try: return sf.SoundFile(str(audio) if on_disk else _Bytes(audio))
     except (sf.LibsndfileError, TypeError) as e:
         reason = e.error_string.strip(' .') if isinstance(e, sf.LibsndfileError) else 'no header'
         raise DataError(f'{name}: not readable as audio ({reason}): convert it to WAV or FLAC') from None
@@ -204,7 +207,7 @@ def open_sound(
     if not len(audio): raise DataError(f'{name}: no samples in it: record it again')
     return rate, (_samples(audio[start:start+10*rate], name) for start in range(0, len(audio), 10*rate))
 
-# %% ../nbs/06_predict.ipynb #0825c206
+# %% ../nbs/06_predict.ipynb #d40c320d
 class Window(NamedTuple):
     "A piece of a sound"
     start:float     # s
@@ -235,8 +238,9 @@ def windows(
             start = min(at, total-size)
             pieces, first = [held[start-first:].copy()], start
         yield ready
-    if stream and (pieces or heard): pieces.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
-    held = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+    if not pieces: return
+    if stream: pieces.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+    held = np.concatenate(pieces) if first + sum(map(len, pieces)) else np.zeros(1, np.float32)   # a sample or two may become none
     total = first + len(held)
     if total-heard > (new_rate//40 if heard else 0): yield [cut(held, max(0, total-size), total)]
 
@@ -388,7 +392,7 @@ def classify(
     heard = list(classify_each(audio, rate, listener, hop, batch_size))
     return heard[0] if is_one else heard
 
-# %% ../nbs/06_predict.ipynb #d893c5eb
+# %% ../nbs/06_predict.ipynb #fe24b958
 COLOURS = ('tab:cyan', 'tab:olive', 'tab:pink', 'tab:brown', 'tab:orange', 'tab:gray', 'tab:red', 'tab:purple', 'tab:blue', 'tab:green')
 
 def show_timeline(
@@ -406,8 +410,9 @@ def show_timeline(
     colour = dict(zip(listener.classes, COLOURS*10)) | dict(silence='white', unknown='lightgray')
     for answer in heard.timeline:
         below.barh(0, answer.end-answer.start, left=answer.start, color=colour[answer.label], edgecolor='black', alpha=.3 + .7*answer.probability)
-        if answer.end-answer.start > heard.seconds/20:
-            below.text((answer.start+answer.end)/2, 0, answer.label.replace('_', '\n'), ha='center', va='center', fontsize=7)
+        words = answer.label.split('_')
+        if answer.end-answer.start > .012*heard.seconds*max(map(len, words)):
+            below.text((answer.start+answer.end)/2, 0, '\n'.join(words), ha='center', va='center', fontsize=7)
     below.set(xlabel='time (s)', yticks=[], ylim=(-.4, .4), xlim=(0, heard.seconds))
     return above, below
 
