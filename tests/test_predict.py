@@ -9,7 +9,7 @@ from test_memory import measured
 from urbansounds_nb.crossval import cross_validate
 from urbansounds_nb.dataset import DataError, load_clips, read_audio, resample
 from urbansounds_nb.models import about, load as read_checkpoint, save
-from urbansounds_nb.predict import Heard, Listener, OnnxListener, classify, classify_each, export_onnx, listen, load, push_to_hub, timeline, urbansounds_predict
+from urbansounds_nb.predict import Heard, Listener, OnnxListener, classify, classify_each, export_onnx, listen, load, model_card, push_to_hub, timeline, urbansounds_predict
 from urbansounds_nb.spectrogram import load_mels, prepared
 from urbansounds_nb.synthetic import synthesise
 
@@ -264,6 +264,7 @@ def test_the_shipped_checkpoint():
     assert SHIPPED.stat().st_size < 3_000_000
     assert {'licence', 'citation', 'trained_on', 'score', 'recall', 'temperature', 'unknown_below', 'unknown_beyond', 'usual', 'false_alarms', 'not_for'} <= set(header)
     assert len(header['recall']) == 10 and 'CC BY-NC 4.0' in header['licence']
+    assert SHIPPED.with_suffix('.md').read_text(encoding='utf-8') == model_card(header)
     assert '/' not in json.dumps(header['results'])                                                   # no path of anybody's machine
 
 def test_a_checkpoint_without_thresholds(tmp_path, dog):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make the checkpoint that comes with the package from a finished run:
+"""Make the checkpoint that comes with the package, and its card, from a finished run:
 
     python tools/ship_checkpoint.py --data path/to/UrbanSound8K --results results --model residual-cnn --fold 10 --seed 0
 
@@ -30,6 +30,12 @@ def said_of(model, sounds, rate=22050):
     listener = Listener(model)
     return np.concatenate([listener.logits([wave], rate) for _, wave in sounds])
 
+def heard_in_use(run, model, data, validate):
+    "The same run with the logits of 32 bits that a user gets; training may have scored it in 16"
+    rows = split(data.columns, run.row['fold'], validate)[1]
+    assert data.columns['slice_file_name'][rows].tolist() == run.names.tolist()
+    return Run(run.row, run.history, run.names, run.groups, run.labels, logits_of(model, data, rows, precision='float32'), run.classes)
+
 def usual_of(model, data, rows):
     "What the logits of a model usually are: measured on the clips that it was trained on"
     return Usual(len(model.classes)).measure(logits_of(model, data, rows, precision='float32'), data.labels[rows].numpy())
@@ -51,6 +57,7 @@ def finished(results, *identity):
 def header(data, run, held_out, model, checker):
     "Everything that the card says"
     if run.row['data'] != data_name(data): raise DataError('--data: other clips than those of the run: give those that it was made with')
+    run, held_out = heard_in_use(run, model, data, False), heard_in_use(held_out, checker, data, True)
     fold, labels, right, temperature = run.row['fold'], run.labels, run.correct, fit_temperature(held_out.labels, held_out.logits)
     usual_then = usual_of(checker, data, split(data.columns, fold, True)[0])
     below, beyond = thresholds(held_out.logits, said_of(checker, foreign_sounds(range(20))), temperature, usual_then)
@@ -90,7 +97,9 @@ def main():
         about = header(load_data(args.data, *data_key(args.model), progress=False), run, held_out, model, checker)
         save(model, args.to, **about)
         if args.to.stat().st_size > LARGEST: raise DataError(f'{args.to}: {args.to.stat().st_size/1e6:.1f} MB are too large for the package: choose a smaller model')
-        print(model_card(about | dict(model=model.name)))
+        card = model_card(about | dict(model=model.name))
+        args.to.with_suffix('.md').write_text(card, encoding='utf-8')
+        print(card)
         print(f'{args.to.name}: {args.to.stat().st_size/1e6:.2f} MB')
 
 if __name__ == '__main__': main()

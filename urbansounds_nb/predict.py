@@ -87,7 +87,7 @@ class Listener:
 
     def __repr__(self): return f'{self.model.name}, {len(self.classes)} classes, temperature {self.temperature:.2f}, unknown below {self.unknown_below:.2f} or beyond {self.unknown_beyond:.2f}'
 
-# %% ../nbs/06_predict.ipynb #9f3a6047
+# %% ../nbs/06_predict.ipynb #06a596ab
 def hub_checkpoint(
     name:str,          # Hub id, `user/name`
     revision:str=None, # Branch, tag or commit; a commit never changes
@@ -99,7 +99,7 @@ def hub_checkpoint(
         raise DataError(f'{name}: no model.safetensors to be had from the Hub ({type(e).__name__}): go online, correct the name, or give the path of a checkpoint') from None
 
 def load(
-    source='',         # Path of a checkpoint, or Hub id `user/name`; by default the model that comes along
+    source=None,       # Path of a checkpoint, or Hub id `user/name`; by default the model that comes along
     revision:str=None, # On the Hub: branch, tag or commit
 )->Listener:           # Raises `DataError` where there is none, or where it is damaged
     "A model that is ready to listen"
@@ -636,7 +636,7 @@ def _listen_live(listener, hop):
         for answer in listen(microphone(), 44100, listener, hop): print(f'{answer.end:8.1f} s  {answer.label} {100*answer.probability:.0f} %', flush=True)
     except KeyboardInterrupt: pass
 
-# %% ../nbs/06_predict.ipynb #5e27099a
+# %% ../nbs/06_predict.ipynb #0064573e
 def _print_all(sounds, listener, hop, form, header):
     "Print what is heard in each sound, and complain of those that cannot be read; how many these were"
     bad = []
@@ -656,7 +656,7 @@ def _print_all(sounds, listener, hop, form, header):
 @command
 def urbansounds_predict(
     files:Param('Sounds, folders or patterns', str, nargs='*'),
-    checkpoint:str='',  # Path of a checkpoint or Hub id (default: the model that comes along)
+    checkpoint:str=None,# Path of a checkpoint or Hub id (default: the model that comes along)
     revision:str=None,  # On the Hub: branch, tag or commit
     hop:float=1.,       # From one window of four seconds to the next (s)
     json:bool=False,    # One line of JSON for each sound
@@ -675,11 +675,11 @@ def urbansounds_predict(
         except BrokenPipeError: bad = os.dup2(os.open(os.devnull, os.O_WRONLY), 1) and 0      # the reader has seen enough
         if bad: sys.exit(1)
 
-# %% ../nbs/06_predict.ipynb #82b8aa0e
+# %% ../nbs/06_predict.ipynb #5274483d
 @command
 def urbansounds_export(
     path:str,               # The file to write, such as model.onnx
-    checkpoint:str='',      # Path of a checkpoint or Hub id (default: the model that comes along)
+    checkpoint:str=None,    # Path of a checkpoint or Hub id (default: the model that comes along)
     revision:str=None,      # On the Hub: branch, tag or commit
     int8:bool=False,        # Write a second file with 8-bit weights, too, and say what that costs
     data:str='synthetic',   # For --int8: clips that ranges are measured on, and accuracy
