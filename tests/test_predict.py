@@ -9,7 +9,7 @@ from test_memory import measured
 from urbansounds_nb.crossval import cross_validate
 from urbansounds_nb.dataset import DataError, load_clips, read_audio, resample
 from urbansounds_nb.models import about, load as read_checkpoint, save
-from urbansounds_nb.predict import Heard, Listener, OnnxListener, classify, classify_each, export_onnx, listen, load, model_card, push_to_hub, timeline, urbansounds_predict
+from urbansounds_nb.predict import SILENCE, Heard, Listener, OnnxListener, classify, classify_each, export_onnx, listen, load, model_card, push_to_hub, timeline, urbansounds_predict
 from urbansounds_nb.spectrogram import load_mels, prepared
 from urbansounds_nb.synthetic import synthesise
 
@@ -59,6 +59,12 @@ def test_bad_files_cost_a_line_each_and_the_status(typed, dog, tmp_path):
     assert done.returncode == 1 and all(line.startswith('error: ') for line in lines) and 'Traceback' not in done.stderr
     assert [any(word in line for line in lines) for word in ('no such file', 'is empty', 'not readable', 'no header', 'truncated', '*.mp3')] == [True]*6 and len(lines) == 6
     assert len(done.stdout.splitlines()) == 1 and 'dog.wav' in done.stdout                              # the good one is answered
+
+def test_odd_names(typed, dog, tmp_path):
+    names = [b'a[1]*.wav', b'two words=1.wav', b'\xff\xfe.wav', '\u72ac.wav'.encode()]
+    for name in names: shutil.copy(dog, os.fsencode(tmp_path)+b'/'+name)
+    done = typed('urbansounds_predict', *(os.fsdecode(os.fsencode(tmp_path)+b'/'+name) for name in names), encoding='utf-8')
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 4, done.stderr
 
 @pytest.mark.parametrize('arguments, words', [
     ([], 'no sound given'), (['a.wav', '--checkpoint', 'none.safetensors'], 'no such checkpoint'), (['a.wav', '--checkpoint', 'me/none'], 'Hub'), (['.'], 'no sound in it')])
@@ -180,6 +186,11 @@ def test_memory_does_not_grow_with_length(tmp_path):
     (short,), (long,) = (measured(LONG, tmp_path/f'{seconds}.wav', seconds) for seconds in (200, 1600))
     print(f'200 s: {short:.0f} MB, 1600 s: {long:.0f} MB')
     assert long < short + 60                                                                           # 200 MB more in the file, 360 MB more as numbers
+
+@pytest.mark.skipif(not (REAL/'fold10.parquet').exists(), reason='no real recordings here')
+def test_no_real_recording_is_silence(listener):
+    clips = load_clips(REAL)[::6]
+    assert min(read_audio(clip['audio'])[0].std(dtype=np.float64) for clip in clips) > SILENCE
 
 # --- streams
 

@@ -149,7 +149,7 @@ def probabilities(self:Listener,
     new_rate = self.front_end.sample_rate or rate
     return self.judge(self.logits([resample(wave, rate, new_rate)], new_rate))[0][0]
 
-# %% ../nbs/06_predict.ipynb #38dbbb23
+# %% ../nbs/06_predict.ipynb #6145fb9d
 def _samples(array, name):
     "An array of any kind of number as float32 in [-1, 1], mono"
     array = np.asarray(array)
@@ -174,7 +174,7 @@ def _open_file(audio, name):
     else:
         with open(audio, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data: missing = _missing_bytes(data)
     if 0 < missing < 2_000_000_000: raise DataError(f'{name}: truncated, {missing} bytes of sound are missing: copy it again') # programs that write to a pipe promise 2 GB or more
-    try: return sf.SoundFile(str(audio) if on_disk else _Bytes(audio))
+    try: return sf.SoundFile(_Bytes(audio) if not on_disk else os.fsencode(audio) if os.name == 'posix' else str(audio))
     except (sf.LibsndfileError, TypeError) as e:
         reason = e.error_string.strip(' .') if isinstance(e, sf.LibsndfileError) else 'no header'
         raise DataError(f'{name}: not readable as audio ({reason}): convert it to WAV or FLAC') from None
@@ -191,7 +191,7 @@ def _blocks(file, size, name):
     if not n_read: raise DataError(f'{name}: no samples in it: record it again')
     if file.format != 'MP3' and n_read < file.frames < 2**62: raise DataError(f'{name}: ends after {n_read} of {file.frames} samples: copy it again')
 
-# %% ../nbs/06_predict.ipynb #7e38a915
+# %% ../nbs/06_predict.ipynb #cf96ef64
 def open_sound(
     audio,       # A path, the bytes of a file, or an array (samples,) or (samples, channels) of floats in [-1, 1] or integers
     rate:int=0,  # Sample rate of an array (Hz)
@@ -204,10 +204,11 @@ def open_sound(
     elif not rate: raise DataError(f'{name}: an array says nothing of its sample rate: give `rate`, in Hz')
     if not 1000 <= rate <= 2_000_000: raise DataError(f'{name}: a sample rate of {rate} Hz: convert it to one between 1000 and 2 000 000')
     if not isinstance(audio, np.ndarray): return rate, _blocks(file, max(1, min(10*rate, 2**20//n_channels)), name)
-    if not len(audio): raise DataError(f'{name}: no samples in it: record it again')
+    if not audio.size: raise DataError(f'{name}: no samples in it: record it again')
+    rate = round(rate)
     return rate, (_samples(audio[start:start+10*rate], name) for start in range(0, len(audio), 10*rate))
 
-# %% ../nbs/06_predict.ipynb #d40c320d
+# %% ../nbs/06_predict.ipynb #4ac5f35d
 class Window(NamedTuple):
     "A piece of a sound"
     start:float     # s
@@ -234,7 +235,9 @@ def windows(
         total, ready = total + len(pieces[-1]), []
         if total-at >= size:
             held = np.concatenate(pieces)
-            while total-at >= size: ready, at, heard = [*ready, cut(held, at, at+size)], at+step, at+size
+            while total-at >= size:
+                ready.append(cut(held, at, at+size))
+                at, heard = at+step, at+size
             start = min(at, total-size)
             pieces, first = [held[start-first:].copy()], start
         yield ready
@@ -324,7 +327,7 @@ def summary(
     probabilities = {c: mean(loud, lambda answer: answer.probabilities[c]) for c in answers[0].probabilities}
     return Heard(name, answers[-1].end, label, mean(of_label[label], lambda answer: answer.probability), probabilities, answers)
 
-# %% ../nbs/06_predict.ipynb #9b652852
+# %% ../nbs/06_predict.ipynb #85c2a4ca
 SUFFIXES = ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.aif', '.aiff', '.aifc', '.au', '.caf', '.w64', '.rf64')
 
 def find_sounds(
@@ -349,7 +352,7 @@ def _each(audio, rate, name='audio'):
     else:
         for number, sound in enumerate(audio, 1): yield from _each(sound, rate, f'sound {number}')
 
-def _with_rate(audio): return isinstance(audio, tuple) and len(audio) == 2 and isinstance(audio[0], np.ndarray) and isinstance(audio[1], int)
+def _with_rate(audio): return isinstance(audio, tuple) and len(audio) == 2 and isinstance(audio[0], np.ndarray) and isinstance(audio[1], (int, float, np.number))
 
 # %% ../nbs/06_predict.ipynb #a106e4a8
 def classify_each(
@@ -636,13 +639,17 @@ def _listen_live(listener, hop):
         for answer in listen(microphone(), 44100, listener, hop): print(f'{answer.end:8.1f} s  {answer.label} {100*answer.probability:.0f} %', flush=True)
     except KeyboardInterrupt: pass
 
-# %% ../nbs/06_predict.ipynb #0064573e
+# %% ../nbs/06_predict.ipynb #b00802bd
+def _say(text, to):
+    "Print beside a progress bar, also names of files that no encoding knows"
+    tqdm.write(text.encode('utf-8', 'backslashreplace').decode(), file=to)
+
 def _print_all(sounds, listener, hop, form, header):
     "Print what is heard in each sound, and complain of those that cannot be read; how many these were"
     bad = []
     def refused(name, error):
         bad.append(name)
-        tqdm.write(f'error: {error}'.replace('\n', ' '), file=sys.stderr)
+        _say(f'error: {error}'.replace('\n', ' '), sys.stderr)
     def places():
         for sound in sounds:
             try: yield from find_sounds(sound)
@@ -650,9 +657,10 @@ def _print_all(sounds, listener, hop, form, header):
     found = list(places())
     if header: print(header)
     bar = tqdm(classify_each(found, listener=listener, hop=hop, refused=refused), total=len(found), unit='sound', disable=None if len(found) >= 10 else True)
-    for heard in bar: tqdm.write(form(heard), file=sys.stdout)
+    for heard in bar: _say(form(heard), sys.stdout)
     return len(bad)
 
+# %% ../nbs/06_predict.ipynb #7c549b96
 @command
 def urbansounds_predict(
     files:Param('Sounds, folders or patterns', str, nargs='*'),
@@ -667,11 +675,12 @@ def urbansounds_predict(
     "Say what is heard in sounds of any kind and length, and when; exit status 1 where one could not be read"
     with one_line_errors():
         listener = load(checkpoint, revision)
-        if card: return print(model_card(listener.about))
+        if card: return print(model_card(listener.about).split('---\n')[2])
         if mic: return _listen_live(listener, hop)
         if not files: raise DataError('no sound given: name files, folders or patterns, or try --mic')
         header = ','.join(['file', 'start', 'end', 'label', 'probability', *listener.classes]) if csv else ''
         try: bad = _print_all(files, listener, hop, as_json if json else as_csv if csv else as_text, header)
+        except KeyboardInterrupt: sys.exit('stopped')
         except BrokenPipeError: bad = os.dup2(os.open(os.devnull, os.O_WRONLY), 1) and 0      # the reader has seen enough
         if bad: sys.exit(1)
 
