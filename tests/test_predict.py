@@ -234,12 +234,12 @@ def agree(clips, data, rows, listener, exported):
         assert np.abs(onnx.probabilities(wave, own_rate)-chances).max() < 1e-3
 
 def test_the_same_through_three_doors(listener, exported):
-    agree(load_clips()[::20], load_mels(prepared(progress=False)), torch.arange(0, 300, 20), listener, exported)
+    agree(load_clips()[::20], load_mels(prepared(setting='fine', progress=False), 'fine'), torch.arange(0, 300, 20), listener, exported)
 
 @pytest.mark.skipif(not (REAL/'native').exists(), reason='no real recordings here')
 def test_real_recordings_through_three_doors(listener, exported):
     clips = load_clips(REAL/'native')
-    agree(clips, load_mels(prepared(REAL/'native', progress=False)), torch.arange(len(clips)), listener, exported)
+    agree(clips, load_mels(prepared(REAL/'native', 'fine', progress=False), 'fine'), torch.arange(len(clips)), listener, exported)
 
 def test_onnx_takes_any_batch_and_length(exported, listener):
     import onnx
