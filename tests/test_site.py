@@ -156,7 +156,8 @@ def test_search_and_dark_mode_by_keyboard(browser, site, address, place):
     page.keyboard.press('Tab')
     assert page.evaluate("document.activeElement.textContent") == 'Skip to the text'
     page.keyboard.press('Enter')
-    page.wait_for_url('**/index.html#quarto-document-content')
+    page.keyboard.press('Tab')
+    assert page.evaluate("document.activeElement.closest('main') !== null")
     page.keyboard.press('/')
     page.keyboard.type('no such word anywhere')
     page.wait_for_selector('.search-none')
