@@ -14,7 +14,7 @@ def shown(**data): return dict(output_type='display_data', metadata={}, data=dat
 def said(text): return dict(output_type='stream', name='stdout', text=[text])
 def png(): return shown(**{'image/png': 'iVBOR'})
 
-FIGURE = '#| label: fig-double\n#| fig-cap: "Twice as much."\n#| code-fold: true\ndouble(2)'
+FIGURE = '#| label: fig-double\n#| fig-cap: "Twice as much."\n#| fig-alt: "A bar of double height."\n#| code-fold: true\ndouble(2)'
 EXPORT = '#| hide\nimport nbdev; nbdev.nbdev_export()'
 GOOD = [
     md('# Doubling\n\n> Twice as much of everything.\n\n```python\n# not a heading\n```'),
@@ -76,11 +76,13 @@ BAD = {
     'test that is skipped': (added(code('#| export\ndef lonely(): pass'), code('#| slow\nassert lonely()')), '`lonely`, which no cell tests'),
     'test that never runs': (added(code('#| export\ndef lonely(): pass'), code('#| eval: false\nassert lonely()')), '`lonely`, which no cell tests'),
     'variable named test_': (added(code('#| export\ndef lonely(): pass'), code('test_fold = lonely()')), '`lonely`, which no cell tests'),
-    'figure without caption': (changed(5, FIGURE.replace('fig-cap', 'fig-alt')), 'cell 6 .*figure'),
+    'figure without caption': (changed(5, FIGURE.replace('#| fig-cap: "Twice as much."\n', '')), 'cell 6 .*figure'),
     'figure with empty caption': (changed(5, FIGURE.replace('Twice as much.', '')), 'cell 6 .*figure'),
     'figure without label': (changed(5, FIGURE.replace('fig-double', 'double')), 'cell 6 .*figure'),
     'figure with open code': (changed(5, FIGURE.replace('code-fold: true', 'code-fold: show')), 'cell 6 .*code-fold'),
-    'svg without caption': (changed(8, None, shown(**{'image/svg+xml': ['<svg/>']})), 'cell 9 .*figure'),
+    'figure without words': (changed(5, FIGURE.replace('#| fig-alt: "A bar of double height."\n', '')), 'cell 6 .*fig-alt'),
+    'figure with empty words': (changed(5, FIGURE.replace('A bar of double height.', '')), 'cell 6 .*fig-alt'),
+    'svg without caption': (changed(5, FIGURE.replace('fig-cap', 'fig-title'), shown(**{'image/svg+xml': ['<svg/>']})), 'cell 6 .*caption'),
     'big notebook': (changed(6, None, said('x'*410_000)), 'cell 7 .*40. KB'),
     'home path': (changed(6, None, said('saved /home/me/x')), r'cell 7 .*absolute path .*\(/home\)'),
     'temporary path': (changed(6, None, shown(**{'text/plain': ["Path('/tmp/x')"]})), r'absolute path .*\(/tmp\)'),
@@ -115,7 +117,7 @@ def test_not_a_notebook(tmp_path):
 
 def test_no_notebook_is_a_finding(): assert len(lint([])) == 1
 
-@pytest.mark.parametrize('name', ['index.ipynb', '05_results.ipynb'])
+@pytest.mark.parametrize('name', ['index.ipynb', '05_results.ipynb', '05a_honest.ipynb', '06a_own_sounds.ipynb'])
 def test_a_story_page_exports_nothing(name, tmp_path):
     story = [GOOD[0], code('2*2')]
     assert lint([write(tmp_path, story, name)]) == []

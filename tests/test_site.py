@@ -27,6 +27,7 @@ class Page(HTMLParser):
         self.ids |= {attrs.get('id'), attrs.get('name') if tag == 'a' else None}
         self.loaded |= {attrs[name] for name in LOADED.get(tag, []) if attrs.get(name)}
         if tag == 'a' and attrs.get('href'): self.links.add(attrs['href'])
+        if tag == 'audio' and not attrs.get('aria-label'): self.undescribed.append('a player')
         if tag == 'img' and not attrs.get('alt'): self.undescribed.append(attrs.get('src', '')[:40])
 
 def is_outside(link): return bool(re.match(r'[a-z][a-z0-9+.-]*:|//', link)) and not link.startswith('data:')
@@ -87,7 +88,7 @@ def test_pages_are_complete(site, pages):
     wrong = []
     for name, page in pages.items():
         prose = re.sub(r'(?s)<(script|style)\b.*?</\1>|src="data:[^"]*"', '', page.text)
-        wrong += [f'{name}: a picture without a description: {source}' for source in page.undescribed]
+        wrong += [f'{name}: without a description: {source}' for source in page.undescribed]
         wrong += [f'{name}: {found}' for pattern in (MACHINE_PATH, r'@fig-[\w-]+', r'\.ipynb(?:#[\w-]+)?"', r'<span class="math', r'#\| ?\w+')
                   for found in re.findall(pattern, prose)]
         for meta in 'og:image', 'name="description"', 'rel="icon"':
@@ -152,6 +153,11 @@ def test_search_and_dark_mode_by_keyboard(browser, site, address, place):
     problems = []
     page = opened(browser, 'desktop', problems, color_scheme='light')
     page.goto(f'{address}/index.html' if place == 'server' else (site/'index.html').as_uri())
+    page.keyboard.press('Tab')
+    assert page.evaluate("document.activeElement.textContent") == 'Skip to the text'
+    page.keyboard.press('Enter')
+    page.keyboard.press('Tab')
+    assert page.evaluate("document.activeElement.closest('main') !== null")
     page.keyboard.press('/')
     page.keyboard.type('no such word anywhere')
     page.wait_for_selector('.search-none')

@@ -15,6 +15,7 @@ EXPECTED = r'output-file is not read|html-math-method is ignored|code-tools is i
 CELL = re.compile(r'(?m)^(?=::: \{\.cell #)')
 LABEL = re.compile(r'::: \{\.cell #(fig-[\w-]+)\}')
 CAPTION = re.compile(r'<figcaption>(.*?)</figcaption>', re.S)
+SKIP = '<a class="visually-hidden-focusable" href="#quarto-document-content">Skip to the text</a>'      # past the sidebar, for who has no mouse
 
 def processed():
     "The folder of the notebooks as nbdev makes them for the site; the current folder holds copies of the sources"
@@ -65,13 +66,14 @@ def smalldocs_site(root):
     return Book(load(root), quiet=True)
 
 def finish(site, card):
-    "What is left to do in the files: no fonts from elsewhere, our search, a card for every page"
+    "What is left to do in the files: no fonts from elsewhere, our search, names for who sees nothing, a card for every page"
     for path in (site/'site_libs'/'themes').glob('*.css'):
         path.write_text(re.sub(r'@import\s*url\([^)]*\);?', '', path.read_text(encoding='utf-8')), encoding='utf-8')
     shutil.rmtree(site/'site_libs'/'fuse')
     shutil.copy(SCRIPT, site/'site_libs')
     for path in site.glob('*.html'):
         text = path.read_text(encoding='utf-8').replace('site_libs/fuse/fuse.min.js', f'site_libs/{SCRIPT.name}')
+        text = re.sub(r'<body\b[^>]*>', lambda match: match[0] + SKIP, text, count=1).replace('<audio ', '<audio aria-label="Listen" ')
         image = '' if 'og:image' in text else f'<meta property="og:image" content="{card}">\n'      # there with a doc_host
         path.write_text(text.replace('</head>', f'{image}</head>', 1), encoding='utf-8')
     index = (site/'search.json').read_text(encoding='utf-8')

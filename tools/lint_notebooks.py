@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
-STORY_PAGES = {'index.ipynb', '05_results.ipynb'}  # they export nothing
+STORY_PAGES = {'index.ipynb', '05_results.ipynb', '05a_honest.ipynb', '06a_own_sounds.ipynb'}  # they export nothing
 EXPORTS, SKIPPED = {'export', 'exports', 'exporti'}, {'slow', 'data', 'notest'}  # nbdev_test passes over SKIPPED
 MAX_EXPORTED, MAX_VISIBLE, MAX_FOLDED = 40, 8, 25  # lines in a cell
 MAX_KB, MAX_SKIPPED, NEAR = 400, 2, 5
@@ -122,6 +122,7 @@ def cell_findings(cell):
     if images(cell) and not (cell.directives.get('fig-cap') and cell.directives.get('label', '').startswith('fig-')):
         yield 'shows a figure without label or caption, add `#| label: fig-...` and `#| fig-cap: "..."`'
     elif images(cell) and cell.directives.get('code-fold') != 'true': yield 'shows a figure below its open code, add `#| code-fold: true`'
+    if images(cell) and not cell.directives.get('fig-alt'): yield 'shows a figure without words for who cannot see it, add `#| fig-alt: "..."`'
     for pattern, what in FORBIDDEN_OUTPUT.items():
         found = re.search(pattern, output_text(cell))
         if found: yield f'stores {what} in its output ({found[0]}), silence it and run it again'
