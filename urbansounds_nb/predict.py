@@ -28,7 +28,7 @@ from fastcore.script import Param
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
-from .dataset import DataError, _missing_bytes, command, load_clips, one_line_errors, read_audio, resample, written_whole
+from .dataset import CLASSES, DataError, _missing_bytes, command, load_clips, one_line_errors, read_audio, resample, written_whole
 from .models import Classifier, about, load as read_checkpoint
 from .spectrogram import CITATION, hub_token, mel_filters, show_mel
 
@@ -126,7 +126,9 @@ def model_card(
     facts = [f'- {name.replace("_", " ")}: {header[name]}' for name in ('trained_on', 'licence', 'citation', 'score', 'calibration', 'unknown', 'not_for') if name in header]
     recalls = ['', '| class | recall on the unseen fold |', '|---|---|', *(f'| {name.replace("_", " ")} | {100*value:.0f} % |' for name, value in header['recall'].items())] if 'recall' in header else []
     use = ['', '```python', 'from urbansounds_nb.predict import classify', "classify('dog.wav')", '```']
-    return '\n'.join([*top, f'# {header.get("model", "A model")}, ten urban sounds', '', *facts, *recalls, *use, ''])
+    classes = header.get('classes', CLASSES)
+    title = f'# {header.get("model", "A model")}, ' + ('ten urban sounds' if tuple(classes) == CLASSES else f'{len(classes)} kinds of sound')
+    return '\n'.join([*top, title, '', *facts, *recalls, *use, ''])
 
 # %% ../nbs/06_predict.ipynb #9b0c7256
 @patch
