@@ -51,6 +51,8 @@ def visit(chromium, request):
     go.problems = problems
     yield go
     for page in pages: page.context.close()
+    ended = re.compile(r' blob:|/queue/data\?.* failed$')                            # the player lets go of a sound, the page of a finished stream of answers
+    problems[:] = [problem for problem in problems if not ended.search(problem)]
     assert not problems, '\n'.join(problems)
 
 @pytest.fixture(scope='module')
@@ -94,8 +96,8 @@ def test_a_street_with_a_pause_and_an_example(served, visit, sounds):
     page.wait_for_selector('img[alt*="coloured tiles"]')
     assert page.inner_text(HEADLINE) == word(heard.label)
     assert [line.split(':')[1].split(',')[0].strip() for line in page.locator('figcaption li').all_inner_texts()] == [word(part.label) for part in heard.timeline]
-    page.get_by_text('one after the other').click()
-    page.wait_for_function("[...document.querySelectorAll('[role=alert]')].some(words => words.textContent.includes('longer than 20 s'))")
+    page.get_by_text('one after the other').click()                                 # half a minute, and 20 s are allowed here
+    assert 'longer than 20 s' in page.wait_for_selector('.answer [role=alert]').inner_text()
 
 @pytest.mark.parametrize('name, words', [('<i>song.wav', 'not readable as audio'), ('empty.wav', 'empty'), ('long.wav', 'longer than 20 s')])
 def test_bad_files_get_a_sentence(served, visit, sounds, name, words):

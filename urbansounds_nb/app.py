@@ -165,8 +165,8 @@ def answer(
     yield *shown, ''
     if telling: yield *shown, map_figure(heard, telling, listener)
 
-# %% ../nbs/07_app.ipynb #215223e0
-EXAMPLES = {'dog bark': ('dog_bark', 1), 'siren': ('siren', 1), 'drilling': ('drilling', 0), 'car horn': ('car_horn', 0)}
+# %% ../nbs/07_app.ipynb #b207e03b
+EXAMPLES = {'dog bark': ('dog_bark', 1), 'siren': ('siren', 1), 'jackhammer': ('jackhammer', 1), 'car horn': ('car_horn', 0)}
 
 def example_sounds(
     folder,   # Where the files go
