@@ -83,7 +83,8 @@ async function decode(bytes, name, rate) {
 
 async function loadModel() {
   const ort = await import(new URL('ort.wasm.bundle.min.mjs', place))
-  Object.assign(ort.env.wasm, {numThreads: 1, wasmPaths: place.href})          // one thread: the server needs no special headers
+  const wasm = new URL('ort-wasm-simd-threaded.wasm', place).href
+  Object.assign(ort.env.wasm, {numThreads: 1, wasmPaths: {wasm}})               // one thread: the server needs no special headers
   const facts = await (await fetch(new URL('model.json', place))).json()
   return {ort, facts, session: await ort.InferenceSession.create(new URL('model.onnx', place).href)}
 }

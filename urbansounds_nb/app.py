@@ -131,6 +131,7 @@ def timeline_figure(
 )->str:           # HTML
     "The spectrogram of a whole sound, and what is heard when, as a picture and as a list"
     above, _ = show_timeline(heard, whole.wave, whole.rate, listener)
+    above.figure.set_size_inches(5.4, 2.8)                                          # small, so that a phone shows it in letters that can be read
     parts = [f'{a.start:.1f} to {a.end:.1f} s: {a.label.replace("_", " ")}, {100*a.probability:.0f} %' for a in heard.timeline]
     return as_figure(above.figure, 'Spectrogram and time line', '<ul>{}</ul>'.format(''.join(f'<li>{html.escape(part)}</li>' for part in parts)))
 
@@ -141,7 +142,7 @@ def map_figure(
 )->str:             # HTML
     "The spectrogram of four seconds with the map of what made the label"
     import matplotlib.pyplot as plt
-    (fig, ax), label = plt.subplots(figsize=(7, 2.6), layout='constrained'), question(heard)
+    (fig, ax), label = plt.subplots(figsize=(5.4, 2.4), layout='constrained'), question(heard)
     mel = listener.front_end.clip_mel(telling.wave, telling.rate)
     show_occlusion(mel, occlusion(mel, listener, label), listener, ax=ax, start=telling.start, rate=telling.rate)
     name = html.escape(label.replace('_', ' '))
@@ -165,8 +166,8 @@ def answer(
     yield *shown, ''
     if telling: yield *shown, map_figure(heard, telling, listener)
 
-# %% ../nbs/07_app.ipynb #b207e03b
-EXAMPLES = {'dog bark': ('dog_bark', 1), 'siren': ('siren', 1), 'jackhammer': ('jackhammer', 1), 'car horn': ('car_horn', 0)}
+# %% ../nbs/07_app.ipynb #0a2e31ae
+EXAMPLES = {'siren': ('siren', 1), 'jackhammer': ('jackhammer', 1), 'car horn': ('car_horn', 1), 'dog bark': ('dog_bark', 1)}
 
 def example_sounds(
     folder,   # Where the files go
@@ -178,12 +179,13 @@ def example_sounds(
     for name, path in paths.items(): sf.write(path, waves[name], 22050)
     return paths
 
-# %% ../nbs/07_app.ipynb #4b82fe09
+# %% ../nbs/07_app.ipynb #dd9f68ed
 STYLE = '''
-.gradio-container { max-width: 1100px !important; }
+.gradio-container { max-width: 1100px !important; margin: 0 auto !important; }
 .answer h2 { font-size: 2rem; margin: 0 0 .25rem; }
 .answer [role=alert] { border-left: 4px solid #d9480f; padding: .5rem .75rem; }
 figure { margin: 0; } figure img { width: 100%; border-radius: .25rem; } figcaption { font-size: .9em; margin-top: .25rem; }
+figcaption ul { columns: 14rem; }
 '''
 INTRODUCTION = '''# What do you hear?
 Drop a sound of the city or record one, of up to {max_seconds:g} seconds and {max_megabytes:g} MB. It goes no farther than the machine that serves this page, which forgets it within two hours.'''
