@@ -129,7 +129,7 @@ async function hear(name, blob) {
     if (!blob.size) throw Error(`${name}: the file is empty: copy it again`)
     if (blob.size > LARGEST) throw Error(`${name}: larger than ${LARGEST/1e6} MB: cut a piece out of it`)
     says.textContent = model ? 'Listening …' : `Loading the model (${box.dataset.megabytes} MB, once) …`
-    model ||= await loadModel()
+    model ||= await loadModel().catch(error => { throw Error(`The model could not be loaded (${error.message}): reload the page`) })
     const some = windows(await decode(await blob.arrayBuffer(), name, model.facts.sample_rate), model.facts.sample_rate), answers = []
     if (!some.length) throw Error(`${name}: no samples in it: record it again`)
     for (const window of some) {
