@@ -41,7 +41,7 @@ def built(tmp_path_factory):
     shared = base.parent if base.name.startswith('popen') else base       # pytest-xdist gives each of its processes a folder popen-gw...
     with FileLock(shared/'site.lock'):
         if not (shared/'site.json').exists():
-            done = subprocess.run([sys.executable, ROOT/'tools'/'docs.py', '--smalldocs', shared/'site'], capture_output=True, text=True, timeout=200)
+            done = subprocess.run([sys.executable, ROOT/'tools'/'docs.py', '--smalldocs', shared/'site'], capture_output=True, text=True, timeout=500)    # the first time it fetches the runtime for browser.html
             (shared/'site.json').write_text(json.dumps([done.stdout + done.stderr, done.returncode]))
     return shared/'site', *json.loads((shared/'site.json').read_text())
 

@@ -3,13 +3,18 @@
 
     python tools/docs.py [--smalldocs] [folder]     (default: _docs)
 """
-import argparse, contextlib, html, os, re, shutil, subprocess, sys, tempfile
+import argparse, base64, contextlib, hashlib, html, json, os, re, shutil, subprocess, sys, tarfile, tempfile
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = 'settings.ini', '_quarto.yml', 'nbs'
 CACHES = shutil.ignore_patterns('.*', '__pycache__', '_proc', '_docs', 'wandb', 'runs')
 SCRIPT = Path(__file__).with_name('search.js')
+HEARING = Path(__file__).with_name('browser.js')
+# What runs the model in a browser: one version, one archive; LICENSE-onnxruntime.txt goes with it
+RUNTIME = 'onnxruntime-web@1.30.0'
+INTEGRITY = 'sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=='
+RUNTIME_FILES = 'ort.wasm.bundle.min.mjs', 'ort-wasm-simd-threaded.wasm'
 # What Quarto reads and smalldocs says it does not; this script does what they ask for
 EXPECTED = r'output-file is not read|html-math-method is ignored|code-tools is ignored|compiles no Sass'
 CELL = re.compile(r'(?m)^(?=::: \{\.cell #)')
@@ -79,6 +84,39 @@ def finish(site, card):
     index = (site/'search.json').read_text(encoding='utf-8')
     (site/'search.js').write_text(f'window.searchIndex = {index}\n', encoding='utf-8')
 
+def fetch_runtime(folder):
+    "onnxruntime-web from npm, which keeps what it has fetched once; the archive has to be the one that is named above"
+    with tempfile.TemporaryDirectory() as place:
+        command = [shutil.which('npm'), 'pack', RUNTIME, '--silent', '--prefer-offline', '--ignore-scripts', '--fetch-retries=1', f'--pack-destination={place}']
+        subprocess.run(command, cwd=place, check=True, capture_output=True, timeout=400)
+        archive, = Path(place).glob('*.tgz')
+        if f'sha512-{base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()}' != INTEGRITY:
+            raise SystemExit(f'{RUNTIME}: what npm gave is not what tools/docs.py expects: compare INTEGRITY with the registry')
+        with tarfile.open(archive) as package:
+            for name in RUNTIME_FILES: (folder/name).write_bytes(package.extractfile(f'package/dist/{name}').read())
+    shutil.copy(HEARING.with_name('LICENSE-onnxruntime.txt'), folder)
+
+def add_model(site):
+    "What the page browser.html needs to classify sounds: runtime, model, examples; without npm it keeps the sentence that says so"
+    page, folder = site/'browser.html', site/'browser'
+    folder.mkdir()
+    try: fetch_runtime(folder)
+    except (TypeError, subprocess.SubprocessError):
+        shutil.rmtree(folder)
+        return print(f'browser.html classifies no sounds: {RUNTIME} comes through npm, which {"could not fetch it" if shutil.which("npm") else "is not installed"}')
+    from matplotlib.colors import to_hex
+    from urbansounds_nb.app import example_sounds
+    from urbansounds_nb.predict import COLOURS, SILENCE, OnnxListener, export_onnx
+    export_onnx(folder/'model.onnx')
+    model = OnnxListener(folder/'model.onnx')
+    facts = {name: getattr(model, name) for name in ('classes', 'sample_rate', 'unknown_below', 'unknown_beyond')}
+    (folder/'model.json').write_text(json.dumps(facts | dict(silence=SILENCE, colours=[to_hex(colour) for colour in COLOURS])))
+    megabytes = sum(path.stat().st_size for path in folder.iterdir())/1e6
+    shutil.copy(HEARING, folder)
+    box = f'<div id="hear" data-megabytes="{megabytes:.0f}" data-examples="{",".join(example_sounds(folder))}">'
+    text = page.read_text(encoding='utf-8').replace('<div id="hear">', box, 1)
+    page.write_text(text.replace('</body>', f'<script src="browser/{HEARING.name}"></script>\n</body>', 1), encoding='utf-8')
+
 def build(folder):
     "The site in `folder`, which is emptied before; gives what is wrong with it"
     with tempfile.TemporaryDirectory() as place:
@@ -90,6 +128,7 @@ def build(folder):
         card = site.project.website['image']
         shutil.copy(site.root/card, site.out)
         finish(site.out, card)
+        add_model(site.out)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.move(site.out, folder)
     return [problem for problem in site.warnings if not re.search(EXPECTED, problem)]
@@ -101,7 +140,8 @@ def main():
     args = parser.parse_args()
     if shutil.which('quarto') and not args.smalldocs:
         binaries = Path(sys.executable).parent
-        return subprocess.run([binaries/'nbdev_docs'], cwd=ROOT, check=True, env={**os.environ, 'PATH': f'{binaries}{os.pathsep}{os.environ["PATH"]}'})
+        subprocess.run([binaries/'nbdev_docs'], cwd=ROOT, check=True, env={**os.environ, 'PATH': f'{binaries}{os.pathsep}{os.environ["PATH"]}'})
+        return add_model(ROOT/'_docs')
     if sys.version_info < (3, 11): sys.exit('the site needs Quarto (https://quarto.org/docs/get-started/) or Python 3.11 or later')
     folder = args.folder.resolve()
     problems = build(folder)
