@@ -24,7 +24,6 @@ docs: $(INSTALLED)
 	@$(BIN)/python tools/docs.py
 
 bench: $(INSTALLED)
-	@test -x $(BIN)/urbansounds_bench || { echo 'There is no urbansounds_bench yet: benchmarks come in a later version'; exit 1; }
 	@$(BIN)/urbansounds_bench
 
 app: $(INSTALLED)

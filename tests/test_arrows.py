@@ -13,6 +13,7 @@ ARROWS = { # module -> the siblings that it may import
     'models': ('dataset', 'spectrogram', 'cnn', 'transformer'),
     'crossval': ('synthetic', 'dataset', 'spectrogram', 'augment', 'training', 'cnn', 'transformer', 'models'),
     'predict': ('dataset', 'spectrogram', 'models'),
+    'bench': ('dataset', 'spectrogram', 'training', 'transformer', 'models', 'crossval', 'predict'),
     'app': ('predict', 'dataset', 'spectrogram', 'models'),
 }
 HEAVY = ('datasets', 'wandb', 'sklearn')
