@@ -31,8 +31,8 @@ def card():
     save(figure, 'card.png')
 
 def way():
-    "A synthesised dog: waveform, spectrogram, and what the model that comes along says of it"
-    wave, listener = synthesise('dog_bark', seed=1, sample_rate=RATE), load()
+    "A synthesised drill: waveform, spectrogram, and what the model that comes along says of it"
+    wave, listener = synthesise('drilling', seed=1, sample_rate=RATE), load()
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 2.8), dpi=100, layout='constrained', width_ratios=(1, 1.2, 1))
     left.plot(np.arange(len(wave))/RATE, wave, lw=.4, color='#3b0f70')
     left.set(title='a sound', xlabel='time (s)', yticks=[])

@@ -609,11 +609,14 @@ def _work(name, fold, seed, **kwargs):
     return run_fold(_start_worker.data[data_key(name)], name, fold, seed, tick=_tick, **kwargs)
 
 # %% ../nbs/04_crossval.ipynb #aa7e7469
+_MEMORY = dict(GLIBC_TUNABLES='glibc.malloc.hugetlb=1', MALLOC_TRIM_THRESHOLD_='2000000000', MALLOC_MMAP_THRESHOLD_='2000000000')
+
 def _in_processes(jobs, data, n_jobs, threads, bar, done, **kwargs):
     "Work on all jobs in processes; calls `done` with each run as it ends"
     needed, shared = sum(d.mel.nbytes for d in data.values()), Path('/dev/shm')
     if shared.is_dir() and shutil.disk_usage(shared).free < needed:
         raise DataError(f'{shared}: {needed/1e6:.0f} MB of shared memory are needed: free it, give the container more (--shm-size), or run with --jobs 1')
+    for name, value in _MEMORY.items(): os.environ.setdefault(name, value)   # the workers start with them
     context = multiprocessing.get_context('spawn')
     epochs_done = context.Value('i', 0)
     with ProcessPoolExecutor(n_jobs, context, _start_worker, (data, threads, epochs_done)) as pool:

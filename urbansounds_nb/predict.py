@@ -596,7 +596,7 @@ def quantise_onnx(
     front_end = [node.name for node in onnx.load(str(path)).graph.node if {'fourier', 'filters'} & set(node.input)]
     with written_whole(new_path) as file, _quiet():
         quantisation.quantize_static(str(path), str(file), _Clips(clips, OnnxListener(path).sample_rate), op_types_to_quantize=['Conv', 'Gemm', 'MatMul'],
-                                     nodes_to_exclude=front_end, per_channel=True)
+                                     nodes_to_exclude=front_end, per_channel=True, reduce_range=True) # many processors overflow with all 8 bits
 
 def accuracy(
     listener, # `Listener` or `OnnxListener`
