@@ -12,14 +12,14 @@ def test_both_front_ends_say_the_same():
     rows = bench._spectrogram_times('synthetic', quick=True)
     differences = [row for row in rows if row['unit'] == 'dB']
     assert len(differences) == 2 and all(row['met'] == 'yes' for row in differences)
-    assert {row['against'] for row in rows} >= {'librosa', 'Fourier transforms alone, 64 bits'}
+    assert {row['against'] for row in rows} >= {'librosa', 'Fourier transforms alone'}
 
 def test_files_at_high_rates(): assert bench._native_times('synthetic', quick=True)[0]['clips'] == 3
 
 def test_a_step_of_attention():
     (_, theirs), (_, ours) = (bench.in_process(bench._attention_step, network, 2, 1, threads=1).value for network in (bench.PublishedTransformer, bench.AudioTransformer))
     print(f'2 x 128 x 1501: {theirs:.0f} MB the published way, {ours:.0f} MB here')
-    assert theirs > 4*ours       # 10 times at 32 clips, where fixed costs do not count
+    assert theirs > 2*ours       # more with more clips, where fixed costs do not count
 
 def test_a_process_that_fails():
     with pytest.raises(DataError, match='ended without a result'): bench.in_process(max, 3)
@@ -28,7 +28,7 @@ def test_a_command_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
     calls = []
     def measure(data, quick):
         calls.append(quick)
-        return [bench.compared('a race', 's', 2., 10., 'on foot', bar=4, clips=1)]
+        return [bench.compared('a race', 's', 2., 10., 'on foot', bar=4)]
     monkeypatch.setattr(bench, 'CLAIMS', dict(front_end=measure, growth=measure))
     bench.urbansounds_bench(['growth'], results=tmp_path, quick=True)
     assert calls == [True] and 'small inputs' in (tmp_path/'README.md').read_text()

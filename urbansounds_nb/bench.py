@@ -26,7 +26,7 @@ from fastcore.script import Param
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile, record_function
-from .crossval import TRAININGS, cross_validate, surroundings
+from .crossval import TRAININGS, _MEMORY, cross_validate, surroundings
 from .dataset import DataError, _mono, command, load_clips, one_line_errors, read_audio, read_bytes, resample, written_whole
 from .models import MODELS, Classifier
 from .predict import OnnxListener, classify, export_onnx
@@ -84,7 +84,8 @@ def as_table(
 )->str:   # Markdown
     "Results to be read"
     say = lambda value: '' if value is None else f'{value:.3g}' if abs(value) < 1000 else f'{value:.0f}'
-    line = lambda r: (f'| {r["measure"]} | {say(r["ours"])} {r["unit"]} | ' + (f'{say(r["baseline"])} ({r["against"]})' if r['baseline'] is not None else '')
+    name = lambda r: r['measure'] + (f', {r["clips"]:.0f} clips' if r['clips'] else '')
+    line = lambda r: (f'| {name(r)} | {say(r["ours"])} {r["unit"]} | ' + (f'{say(r["baseline"])} ({r["against"]})' if r['baseline'] is not None else '')
                       + f' | {say(r["ratio"])} | {say(r["bar"])} | {r["met"] or ""} |')
     return '\n'.join(['| what | ours | baseline | times less | bar | met |', '|---|---|---|---|---|---|', *map(line, rows)])
 
@@ -150,13 +151,14 @@ def in_process(
     *args,
     threads:int=0,  # Cores it may use (0: all)
     tree:bool=False,# Does it start processes itself?
+    environment:dict=None, # More variables for its environment
 )->SimpleNamespace: # `value`, `seconds` (with the start), `megabytes` at most
     "Call a function in a fresh process, and measure that"
     context, threads, largest = get_context('spawn'), threads or os.cpu_count(), 0.
     receive, send = context.Pipe(duplex=False)
     process, start = context.Process(target=_answer, args=(send, threads, function, args)), time.perf_counter()
-    names = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
-    with _STARTING, mock.patch.dict(os.environ, dict.fromkeys(names, str(threads))): process.start()
+    limits = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), str(threads))
+    with _STARTING, mock.patch.dict(os.environ, limits | (environment or {})): process.start()
     send.close()
     while not receive.poll(.2 if tree else 5.):
         if tree: largest = max(largest, tree_memory(process.pid))
@@ -204,7 +206,7 @@ def _spectrogram_parts(waves, front_end):
         squares = torch.view_as_real(spectrum).square()
         return (squares[..., 0] + squares[..., 1]).float()
     slow_power = lambda: torch.view_as_real(spectrum).square().sum(-1).float()
-    mel, stereo = filters@power(), waves.reshape(-1, 2).numpy()
+    mel, stereo = filters@power(), waves[0].reshape(-1, 2).numpy()
     parts = dict(stft=stft, power=power, slow_power=slow_power, filters=lambda: filters@power(), decibels=lambda: 10*torch.log10(mel.clamp(min=1e-10)),
                  channels=lambda: _mono(stereo), slow_channels=lambda: stereo.mean(1))
     ms = {name: 1000*seconds/len(waves) for name, seconds in zip(parts, medians(9, *parts.values()))}
@@ -220,15 +222,15 @@ def _spectrogram_times(data, quick):
     n = len(waves)
     for setting in ('default', 'fine'):
         front_end = LogMel(**SETTINGS[setting])
-        ours = lambda: torch.cat([front_end(some) for some in waves.split(4)])
+        ours = lambda: torch.cat([front_end(some) for some in waves.split(1)])
         theirs = lambda: np.stack([librosa_mel(wave, front_end.sample_rate, front_end) for wave in waves.numpy()])
-        frames = torch.randn(4*front_end.n_frames, front_end.n_fft, dtype=torch.float64)
-        floors = [lambda frames=frames.to(kind): [torch.fft.rfft(frames) for _ in range(n//4)] for kind in (torch.float64, torch.float32)]
+        frames = torch.randn(front_end.n_frames, front_end.n_fft, dtype=torch.float64)
+        floors = [lambda frames=frames.to(kind): [torch.fft.rfft(frames) for _ in range(n)] for kind in (torch.float64, torch.float32)]
         own, other, *least = (1000*seconds/n for seconds in medians(1 if quick else 7, ours, theirs, *floors))
         rows += [compared(f'spectrogram, {front_end.n_mels} bands', 'ms per clip', own, other, 'librosa', 6, n),
-                 *(compared(f'over its floor, {front_end.n_mels} bands', 'ms per clip', own, floor, f'Fourier transforms alone, {bits} bits', .5, n) for floor, bits in zip(least, (64, 32))),
+                 *(compared(f'over its floor in {bits} bits, {front_end.n_mels} bands', 'ms per clip', own, floor, 'Fourier transforms alone', .5, n) for floor, bits in zip(least, (64, 32))),
                  compared(f'largest difference, {front_end.n_mels} bands', 'dB', float(np.abs(ours().numpy()-theirs()).max()), bar=1e-3, clips=n)]
-    return rows + _spectrogram_parts(waves[:4], front_end)
+    return rows + _spectrogram_parts(waves[:1], front_end)
 
 def _front_end(data, quick): return in_process(_spectrogram_times, data, quick, threads=1).value
 
@@ -346,10 +348,11 @@ def _epoch_times(names, n, repeats): return medians(repeats, *(Epochs(name, n) f
 def _training(data, quick):
     "The published network and ours in turn; then the strong one, alone and in as many processes as there are cores"
     n, repeats, cores = (32, 1, os.cpu_count()) if quick else (512, 3, os.cpu_count())
-    ours, published = in_process(_epoch_times, ('cnn1d', 'cnn1d-published'), n, repeats).value
-    times = lambda threads: in_process(_epoch_times, ('residual-cnn',), n, repeats, threads=threads).value[0]
+    measured = lambda names, threads=0: in_process(_epoch_times, names, n, repeats, threads=threads, environment=_MEMORY).value   # as in cross-validation
+    times = lambda threads: measured(('residual-cnn',), threads)[0]
+    ours, published = measured(('cnn1d', 'cnn1d-published'))
     with ThreadPoolExecutor(cores) as pool: together = max(pool.map(times, [1]*cores))/cores
-    shares = in_process(epoch_shares, 'residual-cnn', n//2, threads=1).value
+    shares = in_process(epoch_shares, 'residual-cnn', n//2, threads=1, environment=_MEMORY).value
     compute = sum(shares[part] for part in ('forward', 'loss', 'backward', 'step'))
     return [compared('training step, AudioCNN1D', 'ms per clip', 1000*ours/n, 1000*published/n, 'published input and batch', 10, n),
             compared('training step, ResidualCNN, one thread', 'ms per clip', 1000*times(1)/n, clips=n),
@@ -485,7 +488,7 @@ def _prediction(data, quick):
 # %% ../nbs/08_speed.ipynb #ee202437
 def _growth_times(data, quick):
     "Seconds of preparation, training and prediction for 1, 2, 4 and 8 times as many clips"
-    few, rows = 8 if quick else 100, []
+    few, rows = 10 if quick else 100, []
     with TemporaryDirectory() as folder:
         for n in (few, 2*few, 4*few, 8*few):
             clips, sounds = repeated(load_clips(data), n), Path(folder)/f'sounds-{n}'
