@@ -83,6 +83,7 @@ def as_table(
     rows, # Of `read_bench` or `compared`
 )->str:   # Markdown
     "Results to be read"
+    if not rows: return 'Not measured yet.'
     say = lambda value: '' if value is None else f'{value:.3g}' if abs(value) < 1000 else f'{value:.0f}'
     name = lambda r: r['measure'] + (f', {r["clips"]:.0f} clips' if r['clips'] else '')
     line = lambda r: (f'| {name(r)} | {say(r["ours"])} {r["unit"]} | ' + (f'{say(r["baseline"])} ({r["against"]})' if r['baseline'] is not None else '')
