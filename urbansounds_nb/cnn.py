@@ -99,13 +99,17 @@ class ResidualCNN(nn.Module):
         self.blocks = nn.Sequential(*map(ResidualBlock, widths, widths[1:], strides))
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(widths[-1], n_classes))
 
+    def features(self, mel, lengths=None):
+        "What the last layer decides by (batch, channels)"
+        picture = mel[:, None].contiguous(memory_format=torch.channels_last)   # (batch, 1, n_mels, n_frames)
+        x = self.blocks(self.stem(picture)).mean(2)                            # (batch, channels, n_frames/32)
+        return x.mean(2) + x.amax(2)
+
     def forward(self,
         mel:Tensor,           # (batch, n_mels, n_frames)
         lengths:Tensor=None,  # Not used: clips are repeated to full length, there is no padding
     )->Tensor:                # (batch, n_classes) logits
-        picture = mel[:, None].contiguous(memory_format=torch.channels_last)   # (batch, 1, n_mels, n_frames)
-        x = self.blocks(self.stem(picture)).mean(2)                            # (batch, channels, n_frames/32)
-        return self.head(x.mean(2) + x.amax(2))
+        return self.head(self.features(mel))
 
 # %% ../nbs/02_cnn.ipynb #d67e2747
 class SBCNN(nn.Module):

@@ -58,6 +58,18 @@ class Classifier(nn.Module):
     )->Tensor:                # (batch, classes) logits
         return self.network(self.standardise(mel), lengths)
 
+# %% ../nbs/03a_models.ipynb #fa49a8ae
+@patch
+def features(self:Classifier,
+    mel:Tensor,           # As for `forward`
+    lengths:Tensor=None,
+)->tuple:                 # (batch, features), and the (batch, classes) logits that the last layer makes of them
+    "What the last layer decides by, and what it decides"
+    scaled = self.standardise(mel)
+    if not hasattr(self.network, 'features'): return (self.network(scaled, lengths),)*2
+    found = self.network.features(scaled, lengths)
+    return found, self.network.head(found)
+
 # %% ../nbs/03a_models.ipynb #17a3d29e
 @patch
 @torch.inference_mode()

@@ -34,27 +34,27 @@ from .spectrogram import CITATION, hub_token, mel_filters, show_mel
 
 # %% ../nbs/06_predict.ipynb #2cf7e405
 class Usual(nn.Module):
-    "What logits usually are: the mean of each class, and how they spread around it"
-    def __init__(self, n_classes:int):
+    "What features usually are: the mean of each class, and how they spread around it"
+    def __init__(self, n_classes:int, n_features:int):
         super().__init__()
-        self.register_buffer('means', torch.zeros(n_classes, n_classes))
-        self.register_buffer('precision', torch.zeros(n_classes, n_classes))   # inverse covariance; zero: nothing is strange
+        self.register_buffer('means', torch.zeros(n_classes, n_features))
+        self.register_buffer('precision', torch.zeros(n_features, n_features)) # inverse covariance; zero: nothing is strange
 
     def forward(self,
-        logits:Tensor, # (batch, classes)
-    )->Tensor:         # (batch,) distance from the nearest class, about 3 for what is usual of ten classes
-        away = logits[:, None] - self.means                                    # (batch, classes, classes)
+        features:Tensor, # (batch, features)
+    )->Tensor:           # (batch,) distance from the nearest class, in widths of its cloud
+        away = features[:, None] - self.means                                  # (batch, classes, features)
         return ((away@self.precision)*away).sum(2).amin(1).clamp(min=0).sqrt()
 
     def measure(self,
-        logits:np.ndarray, # (clips, classes) of training clips
-        labels:np.ndarray, # (clips,) what they are
+        features:np.ndarray, # (clips, features) of training clips
+        labels:np.ndarray,   # (clips,) what they are
     ):
-        "Take means and spread from the training clips"
-        logits, labels = np.asarray(logits, float), np.asarray(labels)
-        means = np.stack([logits[labels == label].mean(0) if (labels == label).any() else logits.mean(0) for label in range(logits.shape[1])])
-        spread = np.cov((logits-means[labels]).T)
-        precision = np.linalg.inv(spread + .01*np.trace(spread)/len(spread)*np.eye(len(spread)))
+        "Take means and spread from the training clips (shrunk after O. Ledoit and M. Wolf, 2004)"
+        from sklearn.covariance import ledoit_wolf         # a second to import, and never needed in use
+        features, labels = np.asarray(features, float), np.asarray(labels)
+        means = np.stack([features[labels == label].mean(0) if (labels == label).any() else features.mean(0) for label in range(len(self.means))])
+        precision = np.linalg.inv(ledoit_wolf(features-means[labels], assume_centered=True)[0])
         self.means, self.precision = (torch.tensor(values, dtype=torch.float32) for values in (means, precision))
         return self
 
@@ -65,7 +65,7 @@ class Listener:
         model:Classifier,
         temperature:float=1.,          # Logits are divided by it
         unknown_below:float=0.,        # Answers less probable than this are `unknown`
-        unknown_beyond:float=math.inf, # And those whose logits lie this far from `usual`
+        unknown_beyond:float=math.inf, # And those whose features lie this far from `usual`
         usual:Usual=None,              # By default nothing is strange
         about:dict=None,               # The header of the checkpoint
     ):
@@ -74,15 +74,16 @@ class Listener:
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not low <= value <= high: raise DataError(f'{name} is {value!r}: it must lie between {low} and {high}')
         self.model, self.classes, self.front_end = model.eval(), model.classes, model.front_end
-        self.usual, self.about = usual or Usual(len(model.classes)), about or {}
+        self.about = about or {}
 
     def judge(self,
-        logits:np.ndarray, # (batch, classes)
-    )->tuple:              # Probabilities (batch, classes), and (batch,) True where the answer is `unknown`
+        logits:np.ndarray,        # (batch, classes)
+        features:np.ndarray=None, # (batch, features); without them nothing is too strange
+    )->tuple:                     # Probabilities (batch, classes), and (batch,) True where the answer is `unknown`
         "Logits as probabilities, and which of them are no answer"
-        logits = torch.as_tensor(logits, dtype=torch.float32)
-        chances = F.softmax(logits/self.temperature, 1)
-        unknown = (chances.amax(1) < self.unknown_below) | (self.usual(logits) > self.unknown_beyond)
+        chances = F.softmax(torch.as_tensor(logits, dtype=torch.float32)/self.temperature, 1)
+        unknown = chances.amax(1) < self.unknown_below
+        if self.usual and features is not None: unknown |= self.usual(torch.as_tensor(features)) > self.unknown_beyond
         return chances.numpy(), unknown.numpy()
 
     def __repr__(self): return f'{self.model.name}, {len(self.classes)} classes, temperature {self.temperature:.2f}, unknown below {self.unknown_below:.2f} or beyond {self.unknown_beyond:.2f}'
@@ -108,8 +109,8 @@ def load(
     header = about(path)
     try:
         model = read_checkpoint(path)
-        usual = Usual(len(model.classes))
-        if 'usual' in header: usual.load_state_dict({name: torch.tensor(values) for name, values in header['usual'].items()})
+        usual = Usual(*np.shape(header['usual']['means'])) if 'usual' in header else None
+        if usual: usual.load_state_dict({name: torch.tensor(values) for name, values in header['usual'].items()})
         return Listener(model, header.get('temperature', 1.), header.get('unknown_below', 0.), header.get('unknown_beyond', math.inf), usual, header)
     except (KeyError, TypeError, AttributeError, RuntimeError) as e: raise DataError(f'{path}: its header lacks something or makes no sense ({e}): copy the checkpoint again') from None
 
@@ -130,15 +131,16 @@ def model_card(
 # %% ../nbs/06_predict.ipynb #9b0c7256
 @patch
 @torch.inference_mode()
-def logits(self:Listener,
+def hear(self:Listener,
     waves,   # List of (samples,) arrays, float32 in [-1, 1]
     rate:int # Their sample rate (Hz), which is the front end's where it has one
-)->np.ndarray: # (waves, classes)
-    "What the network says of some pieces of sound, in one batch"
+)->tuple:    # Logits (waves, classes), features (waves, features)
+    "What the network says of some pieces of sound, in one batch, and what it decides by"
     front_end, device = self.front_end, self.model.standardise.mean.device
     mels = [front_end(torch.from_numpy(wave)[None].to(device), rate)[0].half().float() for wave in waves]
     lengths = torch.tensor([front_end.n_frames if front_end.padding == 'repeat' else min(mel.shape[1], front_end.n_frames) for mel in mels], device=device)
-    return self.model(torch.stack([front_end.fit(mel) for mel in mels]), lengths).cpu().numpy()
+    features, logits = self.model.features(torch.stack([front_end.fit(mel) for mel in mels]), lengths)
+    return logits.cpu().numpy(), features.cpu().numpy()
 
 @patch
 def probabilities(self:Listener,
@@ -147,7 +149,7 @@ def probabilities(self:Listener,
 )->np.ndarray:       # (classes,) that add up to 1
     "What a short sound is, how probably"
     new_rate = self.front_end.sample_rate or rate
-    return self.judge(self.logits([resample(wave, rate, new_rate)], new_rate))[0][0]
+    return self.judge(*self.hear([resample(wave, rate, new_rate)], new_rate))[0][0]
 
 # %% ../nbs/06_predict.ipynb #6145fb9d
 def _samples(array, name):
@@ -265,7 +267,7 @@ def answers(self:Listener,
     "What is heard in some windows; the network is asked once"
     loud = [window.wave.std(dtype=np.float64) >= SILENCE for window in some]
     asked = [window for window, is_loud in zip(some, loud) if is_loud]
-    judged = zip(*self.judge(self.logits([w.wave for w in asked], asked[0].rate))) if asked else iter(())
+    judged = zip(*self.judge(*self.hear([w.wave for w in asked], asked[0].rate))) if asked else iter(())
     def answer(window, is_loud):
         if not is_loud: return Answer(window.start, window.end, 'silence', 1., dict.fromkeys(self.classes, 0.))
         chances, unknown = next(judged)
@@ -459,11 +461,11 @@ def fit_unknown(
 
 def rejection(
     listener:Listener,
-    known,   # Logits (clips, classes) of known sounds
-    foreign, # And of sounds that no class covers
+    known,   # What it hears in known sounds: logits (clips, classes), features (clips, features)
+    foreign, # And in sounds that no class covers
 )->dict:     # Shares: `known_lost`, `false_alarms`
     "What the thresholds of a model cost, and what they let through"
-    return dict(known_lost=float(listener.judge(known)[1].mean()), false_alarms=float(1-listener.judge(foreign)[1].mean()))
+    return dict(known_lost=float(listener.judge(*known)[1].mean()), false_alarms=float(1-listener.judge(*foreign)[1].mean()))
 
 # %% ../nbs/06_predict.ipynb #d5abe5a2
 def push_to_hub(
@@ -514,7 +516,7 @@ class WaveClassifier(nn.Module):
 @patch
 def forward(self:WaveClassifier,
     wave:Tensor, # (batch, samples)
-)->tuple:        # (batch, classes) probabilities, and (batch,) how strange the logits are (`Usual`)
+)->tuple:        # (batch, classes) probabilities, and (batch,) how strange the features are (`Usual`)
     mel, n_frames = self.mel(wave).half().float(), self.front_end.n_frames          # rounded as in training
     at, length = torch.arange(n_frames), torch.full((n_frames,), mel.shape[2])
     heard = torch.full((1,), n_frames).expand(wave.shape[0])
@@ -522,8 +524,8 @@ def forward(self:WaveClassifier,
     else:
         floor, heard = mel.amax((1, 2), keepdim=True)-self.front_end.top_db, torch.minimum(length, at+n_frames)[:1].expand(wave.shape[0])
         fitted = torch.where(at < length, mel[:, :, torch.minimum(at, length-1)], floor)
-    logits = self.model(fitted, heard)
-    return F.softmax(logits/self.temperature, 1), self.usual(logits)
+    features, logits = self.model.features(fitted, heard)
+    return F.softmax(logits/self.temperature, 1), self.usual(features) if self.usual else 0*logits[:, 0]
 
 # %% ../nbs/06_predict.ipynb #cb5f6eea
 @contextmanager

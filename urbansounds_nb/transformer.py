@@ -8,7 +8,7 @@ __all__ = ['turn', 'SelfAttention', 'kept_bytes', 'Block', 'AudioTransformer', '
 
 # %% ../nbs/03_transformer.ipynb #b99e80ce
 import torch
-from fastcore.basics import store_attr
+from fastcore.basics import patch, store_attr
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -153,10 +153,19 @@ class ConvTransformer(nn.Module):
         mel:Tensor,           # (batch, n_mels, n_frames)
         lengths:Tensor=None,  # Frames of each clip that are sound; all of them by default
     )->Tensor:                # (batch, n_classes) logits
-        x, keep = self.moments(mel, lengths)
-        if keep is None: return self.head(x.mean(1) + x.amax(1))
-        mean = (x*(keep/keep.sum(1, keepdim=True))[..., None]).sum(1)                   # over moments that are sound
-        return self.head(mean + x.masked_fill(~keep[..., None], float('-inf')).amax(1))
+        return self.head(self.features(mel, lengths))
+
+# %% ../nbs/03_transformer.ipynb #eb51d471
+@patch
+def features(self:ConvTransformer,
+    mel:Tensor,           # As for `forward`
+    lengths:Tensor=None,
+)->Tensor:                # (batch, width)
+    "What the last layer decides by"
+    x, keep = self.moments(mel, lengths)
+    if keep is None: return x.mean(1) + x.amax(1)
+    mean = (x*(keep/keep.sum(1, keepdim=True))[..., None]).sum(1)
+    return mean + x.masked_fill(~keep[..., None], float('-inf')).amax(1)
 
 # %% ../nbs/03_transformer.ipynb #3450c6fb
 class HiddenMoments(nn.Module):
