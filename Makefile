@@ -9,7 +9,7 @@ help:
 	@echo 'make crossval   cross-validate both models on the embedded data; results and report in runs/'
 	@echo 'make test       check generated files, notebooks and tests'
 	@echo 'make docs       build the site in _docs/, with Quarto where it is installed'
-	@echo 'make bench      run the benchmarks'
+	@echo 'make bench      measure time and memory on this machine against the baselines; results in runs/bench/'
 	@echo 'make app        serve the web page on this machine'
 	@echo 'make clean      remove what these made: caches, _docs/, and runs/ with its trained models; .venv stays (rm -r .venv)'
 	@echo 'Each first installs what is missing into .venv; PYTHON=python3.12 chooses the Python for it (3.10 or later).'
@@ -24,8 +24,7 @@ docs: $(INSTALLED)
 	@$(BIN)/python tools/docs.py
 
 bench: $(INSTALLED)
-	@test -x $(BIN)/urbansounds_bench || { echo 'There is no urbansounds_bench yet: benchmarks come in a later version'; exit 1; }
-	@$(BIN)/urbansounds_bench
+	@$(BIN)/urbansounds_bench --results runs/bench
 
 app: $(INSTALLED)
 	@$(BIN)/urbansounds_app

@@ -14,6 +14,7 @@ ARROWS = { # module -> the siblings that it may import
     'crossval': ('synthetic', 'dataset', 'spectrogram', 'augment', 'training', 'cnn', 'transformer', 'models'),
     'predict': ('dataset', 'spectrogram', 'models'),
     'app': ('predict', 'dataset', 'spectrogram', 'synthetic'),
+    'bench': ('dataset', 'spectrogram', 'training', 'transformer', 'models', 'crossval', 'predict'),
 }
 HEAVY = ('datasets', 'wandb', 'sklearn')
 

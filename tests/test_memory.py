@@ -1,4 +1,4 @@
-"Memory: a training step of the Transformer stays below 2 GB, and preparing does not grow with the number of clips"
+"Memory: a training step of the Transformer stays below 2 GB, preparing does not grow with the number of clips, and training copies no spectrograms"
 import os, subprocess, sys
 import pytest
 
@@ -53,3 +53,19 @@ def test_preparing_stays_flat(tmp_path):
     (few,), (many,) = measured(PREPARE, 260, tmp_path/'few'), measured(PREPARE, 2600, tmp_path/'many')
     print(f'260 clips: {few:.0f} MB, 2600 clips: {many:.0f} MB')
     assert many < 1.2*few        # all 2600 spectrograms together are 250 MB
+
+TRAIN = '''
+import torch
+from urbansounds_nb.training import BandModel, Example, Recipe, train
+data, n = Example(), 200_000
+data.mel, data.lengths, data.labels = torch.zeros(n, 3, 500, dtype=torch.float16), torch.full((n,), 500), torch.arange(n) % 3   # 600 MB
+train(BandModel(), Example(), torch.arange(300), Recipe(epochs=1))                 # loads what an optimiser needs
+before = peak()
+train(BandModel(), data, torch.arange(n-n//10), Recipe(epochs=1, batch_size=2000, average_from=0.))
+print(before, peak())
+'''
+
+def test_training_takes_no_copy_of_the_spectrograms():
+    before, after = measured(TRAIN)
+    print(f'600 MB of spectrograms: {after - before:.0f} MB above {before:.0f} MB')
+    assert after - before < 300      # so that processes can share them; a copy would be 570

@@ -1,10 +1,10 @@
-"What the pages of results print is what results/ says today: run again, they print the same"
+"What the pages of results print is what results/ and bench/ say today: run again, they print the same"
 import json, os, subprocess, sys
 from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [page for page in ('index', '05_results', '05a_honest') if (ROOT/'nbs'/f'{page}.ipynb').exists()]
+PAGES = [page for page in ('index', '05_results', '05a_honest', '08_speed') if (ROOT/'nbs'/f'{page}.ipynb').exists()]
 RUN = '''
 import json, sys
 from execnb.nbio import read_nb

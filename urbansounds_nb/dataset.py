@@ -76,6 +76,11 @@ def _missing_bytes(data):
         start += 8 + size + size%2
     return 0
 
+def _mono(wave):
+    "The mean of the channels of (samples, channels); of two it is far faster than NumPy's `mean`, and equal to the bit"
+    if wave.shape[1] == 1: return wave[:, 0]
+    return (wave[:, 0] + wave[:, 1])/2 if wave.shape[1] == 2 else wave.mean(1)
+
 # %% ../nbs/00_dataset.ipynb #3bfc745c
 def read_audio(
     audio,       # A path, bytes, or the `audio` dictionary of a record
@@ -92,7 +97,7 @@ def read_audio(
         raise DataError(f'{name}: not readable as audio ({e.error_string.strip(" .")}): replace it or remove it from the list') from None
     if not len(wave): raise DataError(f'{name}: no samples in it: replace it or remove it from the list')
     if not np.isfinite(wave).all(): raise DataError(f'{name}: samples that are not numbers (NaN or infinite): write the file again')
-    return wave.mean(1), rate
+    return _mono(wave), rate
 
 # %% ../nbs/00_dataset.ipynb #f7a6d23b
 @lru_cache(maxsize=2)

@@ -28,7 +28,7 @@ from fastcore.script import Param
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
-from .dataset import CLASSES, DataError, _missing_bytes, command, load_clips, one_line_errors, read_audio, resample, written_whole
+from .dataset import CLASSES, DataError, _missing_bytes, _mono, command, load_clips, one_line_errors, read_audio, resample, written_whole
 from .models import Classifier, about, load as read_checkpoint
 from .spectrogram import CITATION, hub_token, mel_filters, show_mel
 
@@ -190,7 +190,7 @@ def _blocks(file, size, name):
         with file:
             for block in file.blocks(size, dtype='float32', always_2d=True):
                 n_read += len(block)
-                yield _samples(block if block.shape[1] <= 64 else block.mean(1), name)
+                yield _samples(_mono(block), name)
     except sf.LibsndfileError as e: raise DataError(f'{name}: damaged after {n_read/file.samplerate:.1f} s ({e.error_string.strip(" .")}): copy it again') from None
     if not n_read: raise DataError(f'{name}: no samples in it: record it again')
     if file.format != 'MP3' and n_read < file.frames < 2**62: raise DataError(f'{name}: ends after {n_read} of {file.frames} samples: copy it again')

@@ -82,7 +82,8 @@ class LogMel(nn.Module):
             filters = mel_filters(sample_rate or self.sample_rate, self.n_fft, self.n_mels, self.f_min, self.f_max or None).to(wave.device)
             wave = wave.to(self.window.dtype)
             spectrum = torch.stft(wave, self.n_fft, self.hop_length, window=self.window, pad_mode='constant', return_complex=True)
-            power = torch.view_as_real(spectrum).square().sum(-1).float()     # (batch, 1+n_fft//2, n_frames)
+            squares = torch.view_as_real(spectrum).square()                   # of real and imaginary part
+            power = (squares[..., 0] + squares[..., 1]).float()               # (batch, 1+n_fft//2, n_frames); `sum(-1)` is far slower
             mel = 10*torch.log10((filters @ power).clamp(min=1e-10))           # (batch, n_mels, n_frames)
             loudest = mel.amax((1, 2), keepdim=True)
             mel = torch.maximum(mel, loudest-self.top_db)

@@ -181,35 +181,36 @@ def restore(self:TrainingState, path, stamp:str):
 # %% ../nbs/01b_training.ipynb #5faed331
 def train_epoch(
     state:TrainingState,
-    mel:Tensor, lengths:Tensor, labels:Tensor, # The training clips, on the model's device
+    mel:Tensor, lengths:Tensor, labels:Tensor, # Of all clips, on the model's device
+    rows:Tensor,    # The clips to train on
     epoch:int,      # Counted from 0
     seed:int=0,
     augment=None,   # Module (mel, targets) -> (mel, targets)
     teacher=None,   # `Committee`: its answers become half of the targets
 )->float:           # Mean loss
     "One pass over the training clips"
-    model, recipe, classes = state.model, state.recipe, 1 + int(labels.max())
-    weight = class_weights(labels, recipe.balance)
+    model, recipe, classes = state.model, state.recipe, 1 + int(labels[rows].max())
+    weight = class_weights(labels[rows], recipe.balance)
     torch.manual_seed(1_000_003*seed + epoch)                    # all that is random in this epoch follows from here
-    order = torch.randperm(len(labels)) if recipe.shuffle else torch.arange(len(labels))
-    batches, total = order.to(mel.device).split(recipe.batch_size), torch.zeros((), device=mel.device)
+    order = torch.randperm(len(rows)) if recipe.shuffle else torch.arange(len(rows))
+    batches, total = rows[order.to(rows.device)].split(recipe.batch_size), torch.zeros((), device=mel.device)
     model.train()
-    for number, rows in enumerate(batches):
+    for number, some in enumerate(batches):
         for group in state.optimiser.param_groups:
             group['lr'] = recipe.learning_rate * rate_factor((epoch + number/len(batches))/recipe.epochs, recipe)
-        x, targets = trimmed(model, mel[rows].float(), lengths[rows]), F.one_hot(labels[rows], classes).float()
+        x, targets = trimmed(model, mel[some].float(), lengths[some]), F.one_hot(labels[some], classes).float()
         if augment is not None: x, targets = augment(x, targets)
         with half_precision(mel.device, recipe.precision):
-            if teacher is not None: targets = torch.lerp(targets, teacher(x, lengths[rows]), .5)
-            logits = model(x, lengths[rows])
+            if teacher is not None: targets = torch.lerp(targets, teacher(x, lengths[some]), .5)
+            logits = model(x, lengths[some])
         loss = F.cross_entropy(logits.float(), targets, weight, label_smoothing=recipe.label_smoothing) if logits.ndim else logits
         state.optimiser.zero_grad()
         loss.backward()
         if recipe.clip_norm: nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
         state.optimiser.step()
-        total += loss.detach()*len(rows)
+        total += loss.detach()*len(some)
     if not math.isfinite(total): raise FloatingPointError(f'the loss is {total.item()} in epoch {epoch+1}: lower the learning rate ({recipe.learning_rate})')
-    return total.item()/len(labels)
+    return total.item()/len(rows)
 
 # %% ../nbs/01b_training.ipynb #39ee4ce6
 def train(
@@ -226,7 +227,7 @@ def train(
 )->list:                  # The history: a dictionary for each epoch
     "Train a model; it ends with averaged weights where the recipe says so"
     device, model = next(model.parameters()).device, model.to(memory_format=torch.channels_last)
-    tensors = [values[rows].to(device) for values in (data.mel, data.lengths, data.labels)]
+    tensors = [values.to(device) for values in (data.mel, data.lengths, data.labels, rows)]   # on a CPU no copy: processes share the spectrograms
     clips = crc32(rows.numpy().tobytes() + data.labels.numpy().tobytes())
     state, stamp = TrainingState(model, recipe), f'{recipe} seed {seed} clips {len(rows)}/{clips} {augment} {teacher}'
     if checkpoint and Path(checkpoint).exists(): state.restore(checkpoint, stamp)
@@ -237,15 +238,15 @@ def train(
         if checkpoint: state.save(checkpoint, stamp)
     if state.average.n_averaged:
         model.load_state_dict(state.average.module.state_dict())
-        refresh_batchnorm(model, *tensors[:2], recipe)
+        refresh_batchnorm(model, tensors[0], tensors[1], tensors[3], recipe)
     return state.history
 
 # %% ../nbs/01b_training.ipynb #e451be11
 @torch.no_grad()
 def refresh_batchnorm(
     model:nn.Module,
-    mel:Tensor,      # Training clips, on the model's device
-    lengths:Tensor,  # Their lengths
+    mel:Tensor, lengths:Tensor, # Of all clips, on the model's device
+    rows:Tensor,                # The training clips
     recipe:Recipe,
 ):
     "Measure the statistics of all batch normalisations again"
@@ -254,7 +255,7 @@ def refresh_batchnorm(
     for layer in layers: layer.reset_running_stats(); layer.momentum = None      # None: a plain mean over all batches
     model.train()
     with half_precision(mel.device, recipe.precision):
-        for x, n in zip(mel.split(64), lengths.split(64)): model(x.float(), n)
+        for some in rows.split(64): model(mel[some].float(), lengths[some])
     for layer in layers: layer.momentum = .1
 
 # %% ../nbs/01b_training.ipynb #7615f309
