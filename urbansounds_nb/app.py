@@ -223,11 +223,11 @@ def running(
     max_megabytes:float=30.,  # Larger files are refused
 ):                            # Context that gives the address
     "Serve the page while the context lasts; sounds that were sent are deleted at the end"
-    gradio = _library('gradio', "pip install 'urbansounds_nb[app]'")
     import matplotlib
     matplotlib.use('agg')                                                            # pictures are drawn in another thread
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        os.environ |= dict(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED='False')
+        os.environ |= dict(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED='False')                # read when Gradio is imported
+        gradio = _library('gradio', "pip install 'urbansounds_nb[app]'")
         page = build_page(listener or default_listener(), folder, max_seconds, max_megabytes)
         look = gradio.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace'])
         try: page.launch(server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True, max_file_size=int(1e6*max_megabytes), theme=look,
