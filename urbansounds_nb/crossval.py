@@ -455,11 +455,16 @@ def show_costs(
     axes, # Two matplotlib axes
 ):
     "Accuracy of each model against minutes of training (left) and parameters (right)"
+    from matplotlib.ticker import LogLocator
     for row in summarise(runs):
         for ax, cost in zip(axes, ('minutes', 'parameters')):
-            ax.errorbar(row[cost], row['accuracy'], [[row['accuracy']-row['low']], [row['high']-row['accuracy']]], fmt='o', capsize=3)
-            ax.annotate(row['model'], (row[cost], row['accuracy']), (4, 4), textcoords='offset points', fontsize=7)
-    for ax, label in zip(axes, ('training of one fold (minutes)', 'parameters')): ax.set(xscale='log', xlabel=label)
+            ax.errorbar(row[cost], row['accuracy'], [[row['accuracy']-row['low']], [row['high']-row['accuracy']]], fmt='o', capsize=3, label=row['model'])
+    for ax, label in zip(axes, ('training of one fold (minutes)', 'parameters')):
+        ax.set(xscale='log', xlabel=label)
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter('{x:,.0f}')
+        ax.xaxis.set_minor_formatter('')
+    axes[1].legend(fontsize=7, loc='lower left', bbox_to_anchor=(1, 0))
     axes[0].set_ylabel('accuracy (%)')
     return axes
 
