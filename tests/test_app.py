@@ -22,7 +22,7 @@ def served(tmp_path_factory):
     "(address, process) of the command as typed, with small limits"
     place = tmp_path_factory.mktemp('served')
     process = subprocess.Popen([COMMAND, '--port', str(free_port()), '--max-seconds', '20', '--max-megabytes', '2'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               env=os.environ | dict(TMPDIR=str(place)))
+                               env=os.environ | dict(TMPDIR=str(place)), preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     line = process.stdout.readline()
     assert 'http://127.0.0.1:' in line, process.communicate(timeout=60)
     yield line.split()[0], process, place

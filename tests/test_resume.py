@@ -10,6 +10,8 @@ def command(mels, folder, jobs):
     return [str(part) for part in (Path(sys.executable).parent/'urbansounds_crossval', '--data', mels, '--models', 'cnn1d', '--folds', '1,2', '--epochs', 40,
                                    '--jobs', jobs, '--results', folder, '--tracking', 'disabled')]
 
+def hears_ctrl_c(): signal.signal(signal.SIGINT, signal.SIG_DFL)         # a shell may have started the tests deaf to it, in the background
+
 @pytest.fixture(scope='module')
 def mels(three_folds, tmp_path_factory): return prepared(three_folds, folder=tmp_path_factory.mktemp('resume')/'mels', progress=False)
 
@@ -26,7 +28,7 @@ def facts(run): return {name: value for name, value in run.row.items() if name !
 def test_killed_and_continued(mels, whole, tmp_path, jobs):
     for stop in signal.SIGKILL, signal.SIGINT:                           # at moments that depend on the machine
         started = time.time()
-        process = subprocess.Popen(command(mels, tmp_path, jobs), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command(mels, tmp_path, jobs), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=hears_ctrl_c)
         while process.poll() is None and not any(path.stat().st_mtime > started for path in tmp_path.glob('unfinished/*.safetensors')): time.sleep(.02)
         time.sleep(.2)
         process.send_signal(stop)
