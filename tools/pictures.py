@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Draw nbs/card.png, which a link to the site shows, and nbs/way.png, the way from sound to label on the first page."""
-import io
+"""Draw nbs/card.png, which a link to the site shows, and nbs/way.png, the way from sound to label on the first page; with the recordings,
+`tools/pictures.py path/to/UrbanSound8K`, nbs/wrong.png as well, on the page of results."""
+import io, sys
 from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patheffects import withStroke
 from PIL import Image
+from urbansounds_nb.crossval import by_model, clip_scores, load_data, read_runs
 from urbansounds_nb.predict import load
 from urbansounds_nb.spectrogram import LogMel, show_mel
 from urbansounds_nb.synthetic import synthesise
@@ -43,4 +45,21 @@ def way():
     right.invert_yaxis()
     save(figure, 'way.png')
 
-if __name__ == '__main__': card(); way()
+def wrong(source, n=6):
+    "A clip of each of the recordings that the strong CNN gets wrong most often"
+    data, runs = load_data(source, 'fine', False), by_model(read_runs(PAGES.parent/'results'))['residual-cnn']
+    _, recordings, right = clip_scores(runs)
+    worst = sorted(np.unique(recordings), key=lambda r: (1-right[recordings == r]).sum())[:-n-1:-1]
+    figure, axes = plt.subplots(2, n//2, figsize=(10, 5), dpi=100, layout='constrained', sharex=True, sharey=True)
+    for ax, recording in zip(axes.flat, worst):
+        run, i = next((run, i) for run in runs for i in np.flatnonzero(~run.correct & (run.groups == recording)))
+        row = int(np.flatnonzero(data.columns['slice_file_name'] == run.names[i])[0])
+        names = [run.classes[label].replace('_', ' ') for label in (run.labels[i], run.logits[i].argmax())]
+        show_mel(data.mel[row].float(), data.front_end, ax, f'{recording}: {names[0]},\ntaken for {names[1]}')
+    for ax in axes[0]: ax.set(xlabel='')
+    for ax in axes[:, 1:].flat: ax.set(ylabel='')
+    save(figure, 'wrong.png')
+
+if __name__ == '__main__':
+    card(); way()
+    if sys.argv[1:]: wrong(sys.argv[1])
