@@ -38,6 +38,7 @@ def mel_to_hz(
 
 # %% ../nbs/01_spectrogram.ipynb #fe34e863
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)   # kept for training too, whoever asks first
 def mel_filters(
     sample_rate:int,   # Of the waveform (Hz)
     n_fft:int,         # Window length (samples)
@@ -52,6 +53,18 @@ def mel_filters(
     rising, falling = (bins-edges[:-2])/np.diff(edges, axis=0)[:-1], (edges[2:]-bins)/np.diff(edges, axis=0)[1:]
     triangles = np.maximum(0, np.minimum(rising, falling)) * 2/(edges[2:]-edges[:-2])
     return torch.from_numpy(triangles.astype(np.float32))
+
+# %% ../nbs/01_spectrogram.ipynb #5d0c41aa
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)   # kept for training too, whoever asks first
+def _filter_groups(*settings):
+    "Filters in groups of 16: the numbers of a spectrum (real, imaginary, …) that a group needs, and its weights for them"
+    groups = []
+    for filters in mel_filters(*settings).split(16):
+        used = filters.any(0).numpy()
+        first, end = int(used.argmax()), len(used)-int(used[::-1].argmax())
+        groups.append((slice(2*first, 2*end), filters[:, first:end].T.repeat_interleave(2, 0)))
+    return groups
 
 # %% ../nbs/01_spectrogram.ipynb #f9e7397d
 class LogMel(nn.Module):
@@ -72,22 +85,27 @@ class LogMel(nn.Module):
         if padding not in ('repeat', 'floor'): raise ValueError(f"padding is {padding!r}: choose 'repeat' or 'floor'")
         store_attr()
         self.settings = {name: getattr(self, name) for name in self.__stored_args__}
-        self.register_buffer('window', torch.hann_window(n_fft, dtype=torch.float64), persistent=False)
+        self.register_buffer('window', torch.hann_window(n_fft, dtype=torch.float64).float(), persistent=False)
 
     def forward(self,
         wave:Tensor,        # (batch, samples) in [-1, 1]; shorter clips end in zeros
         sample_rate:int=0,  # Of the waveforms (Hz), where the front end has none of its own
     )->Tensor:              # (batch, n_mels, 1 + samples//hop_length) in dB
+        groups = _filter_groups(sample_rate or self.sample_rate, self.n_fft, self.n_mels, self.f_min, self.f_max or None)
+        groups = [(bins, weights.to(wave.device)) for bins, weights in groups]
         with torch.autocast(wave.device.type, enabled=False):
-            filters = mel_filters(sample_rate or self.sample_rate, self.n_fft, self.n_mels, self.f_min, self.f_max or None).to(wave.device)
-            wave = wave.to(self.window.dtype)
-            spectrum = torch.stft(wave, self.n_fft, self.hop_length, window=self.window, pad_mode='constant', return_complex=True)
-            squares = torch.view_as_real(spectrum).square()                   # of real and imaginary part
-            power = (squares[..., 0] + squares[..., 1]).float()               # (batch, 1+n_fft//2, n_frames); `sum(-1)` is far slower
-            mel = 10*torch.log10((filters @ power).clamp(min=1e-10))           # (batch, n_mels, n_frames)
-            loudest = mel.amax((1, 2), keepdim=True)
-            mel = torch.maximum(mel, loudest-self.top_db)
-            return mel-loudest if self.relative else mel
+            return torch.cat([self.levels(some, groups) for some in wave.float().split(4)])
+
+    def levels(self, wave, groups):
+        "The spectrograms of a few clips"
+        half = self.n_fft//2
+        frames = nn.functional.pad(wave, (half, half)).unfold(1, self.n_fft, self.hop_length)
+        squares = torch.view_as_real(torch.fft.rfft(frames*self.window)).flatten(2).square_()  # real, imaginary, real, …
+        energy = torch.cat([squares[..., bins] @ weights for bins, weights in groups], 2)      # (batch, n_frames, n_mels)
+        mel = energy.clamp_(min=1e-10).log10_().mul_(10).mT
+        loudest = mel.amax((1, 2), keepdim=True)
+        mel = torch.maximum(mel, loudest-self.top_db)
+        return mel-loudest if self.relative else mel
 
 # %% ../nbs/01_spectrogram.ipynb #0da453a6
 @patch
