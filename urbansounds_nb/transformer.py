@@ -7,6 +7,7 @@ __all__ = ['turn', 'SelfAttention', 'kept_bytes', 'Block', 'AudioTransformer', '
            'attention_map']
 
 # %% ../nbs/03_transformer.ipynb #b99e80ce
+from functools import partial
 import torch
 from fastcore.basics import patch, store_attr
 from torch import Tensor, nn
@@ -78,12 +79,11 @@ class Block(nn.Module):
         self.dropout, self.recompute_above = nn.Dropout(dropout), recompute_above
 
     def forward(self, x, keep=None):
-        x = x + self.dropout(self.attention(self.norms[0](x), keep))
-        inner = self.norms[1](x)
-        if self.training and x.shape[1] > self.recompute_above:
-            parts = [checkpoint(self.feed_forward, part, use_reentrant=False) for part in inner.split(self.recompute_above, 1)]
-            return x + self.dropout(torch.cat(parts, 1))
-        return x + self.dropout(self.feed_forward(inner))
+        again = self.training and x.shape[1] > self.recompute_above
+        run = partial(checkpoint, use_reentrant=False) if again else lambda part, *inputs: part(*inputs)
+        x = x + self.dropout(run(self.attention, self.norms[0](x), keep))
+        parts = self.norms[1](x).split(self.recompute_above, 1)
+        return x + self.dropout(torch.cat([run(self.feed_forward, part) for part in parts], 1))
 
 # %% ../nbs/03_transformer.ipynb #57d9ba77
 class AudioTransformer(nn.Module):
