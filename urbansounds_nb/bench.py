@@ -26,11 +26,12 @@ from fastcore.script import Param
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile, record_function
+from .augment import VERSIONS
 from .crossval import TRAININGS, _MEMORY, cross_validate, surroundings
 from .dataset import DataError, _mono, command, load_clips, one_line_errors, read_audio, read_bytes, resample, written_whole
 from .models import MODELS, Classifier
 from .predict import OnnxListener, classify, export_onnx
-from .spectrogram import SETTINGS, LogMel, mel_filters, prepare_mels
+from .spectrogram import SETTINGS, LogMel, _filter_groups, mel_filters, prepare_mels
 from .training import TrainingState, train_epoch
 from .transformer import AudioTransformer
 
@@ -201,19 +202,18 @@ def _waves(data, n):
 @torch.inference_mode()
 def _spectrogram_parts(waves, front_end):
     "Where the time of a spectrogram goes, in ms for each clip"
-    stft = lambda: torch.stft(waves.double(), front_end.n_fft, front_end.hop_length, window=front_end.window, pad_mode='constant', return_complex=True)
-    spectrum, filters = stft(), mel_filters(front_end.sample_rate, front_end.n_fft, front_end.n_mels)
-    def power():
-        squares = torch.view_as_real(spectrum).square()
-        return (squares[..., 0] + squares[..., 1]).float()
-    slow_power = lambda: torch.view_as_real(spectrum).square().sum(-1).float()
-    mel, stereo = filters@power(), waves[0].reshape(-1, 2).numpy()
-    parts = dict(stft=stft, power=power, slow_power=slow_power, filters=lambda: filters@power(), decibels=lambda: 10*torch.log10(mel.clamp(min=1e-10)),
-                 channels=lambda: _mono(stereo), slow_channels=lambda: stereo.mean(1))
+    frames = nn.functional.pad(waves, (front_end.n_fft//2,)*2).unfold(1, front_end.n_fft, front_end.hop_length)
+    transform = lambda: torch.fft.rfft(frames*front_end.window)
+    spectrum, groups, filters = transform(), _filter_groups(front_end.sample_rate, front_end.n_fft, front_end.n_mels), mel_filters(front_end.sample_rate, front_end.n_fft, front_end.n_mels)
+    squares, whole, stereo = torch.view_as_real(spectrum).square().flatten(2), filters.T.repeat_interleave(2, 0), waves[0].reshape(-1, 2).numpy()
+    mel = squares @ whole
+    parts = dict(transform=transform, squares=lambda: torch.view_as_real(spectrum).square(), slow_squares=lambda: torch.view_as_real(spectrum).square().sum(-1),
+                 filters=lambda: torch.cat([squares[..., bins] @ weights for bins, weights in groups], 2), slow_filters=lambda: squares @ whole,
+                 decibels=lambda: 10*torch.log10(mel.clamp(min=1e-10)), channels=lambda: _mono(stereo), slow_channels=lambda: stereo.mean(1))
     ms = {name: 1000*seconds/len(waves) for name, seconds in zip(parts, medians(9, *parts.values()))}
-    return [compared('part: window and Fourier transform', 'ms per clip', ms['stft']), compared('part: power', 'ms per clip', ms['power'], ms['slow_power'], 'sum over the last axis'),
-            compared('part: filters', 'ms per clip', max(1e-3, ms['filters']-ms['power'])), compared('part: decibels', 'ms per clip', ms['decibels']),
-            compared('mean of two channels, 1 s at 44 100 Hz', 'ms', ms['channels'], ms['slow_channels'], "NumPy's mean")]
+    return [compared('part: window and Fourier transform', 'ms per clip', ms['transform']), compared('part: squares', 'ms per clip', ms['squares'], ms['slow_squares'], 'and their sum over the last axis'),
+            compared('part: filters', 'ms per clip', ms['filters'], ms['slow_filters'], 'all bins for all bands'), compared('part: decibels', 'ms per clip', ms['decibels']),
+            compared('mean of two channels, 1 s at 44 100 Hz', 'ms', len(waves)*ms['channels'], len(waves)*ms['slow_channels'], "NumPy's mean")]
 
 # %% ../nbs/08_speed.ipynb #b1525076
 @torch.inference_mode()
@@ -223,15 +223,14 @@ def _spectrogram_times(data, quick):
     n = len(waves)
     for setting in ('default', 'fine'):
         front_end = LogMel(**SETTINGS[setting])
-        ours = lambda: torch.cat([front_end(some) for some in waves.split(1)])
         theirs = lambda: np.stack([librosa_mel(wave, front_end.sample_rate, front_end) for wave in waves.numpy()])
-        frames = torch.randn(front_end.n_frames, front_end.n_fft, dtype=torch.float64)
-        floors = [lambda frames=frames.to(kind): [torch.fft.rfft(frames) for _ in range(n)] for kind in (torch.float64, torch.float32)]
-        own, other, *least = (1000*seconds/n for seconds in medians(1 if quick else 7, ours, theirs, *floors))
+        frames = torch.randn(4*front_end.n_frames, front_end.n_fft)
+        floor = lambda: [torch.fft.rfft(frames) for _ in range(n//4)]
+        own, other, least = (1000*seconds/n for seconds in medians(1 if quick else 7, lambda: front_end(waves), theirs, floor))
         rows += [compared(f'spectrogram, {front_end.n_mels} bands', 'ms per clip', own, other, 'librosa', 6, n),
-                 *(compared(f'over its floor in {bits} bits, {front_end.n_mels} bands', 'ms per clip', own, floor, 'Fourier transforms alone', .5, n) for floor, bits in zip(least, (64, 32))),
-                 compared(f'largest difference, {front_end.n_mels} bands', 'dB', float(np.abs(ours().numpy()-theirs()).max()), bar=1e-3, clips=n)]
-    return rows + _spectrogram_parts(waves[:1], front_end)
+                 compared(f'over its floor, {front_end.n_mels} bands', 'ms per clip', own, least, 'Fourier transforms alone', .5, n),
+                 compared(f'largest difference, {front_end.n_mels} bands', 'dB', float(np.abs(front_end(waves).numpy()-theirs()).max()), bar=1e-3, clips=n)]
+    return rows + _spectrogram_parts(waves[:4], front_end)
 
 def _front_end(data, quick): return in_process(_spectrogram_times, data, quick, threads=1).value
 
@@ -346,6 +345,17 @@ def epoch_shares(
 # %% ../nbs/08_speed.ipynb #6e259be0
 def _epoch_times(names, n, repeats): return medians(repeats, *(Epochs(name, n) for name in names))
 
+def _minutes(names, quick):
+    "Minutes that a run takes which trains on two of the official folds, one thread"
+    rows, n_train = [], 1732                             # two of the folds 1, 2 and 10, on average
+    for name in names:
+        n = 32 if quick else 512 if MODELS[TRAININGS[name].model][1] != 'seed' else 128
+        versions = 1 + len(VERSIONS) if TRAININGS[name].versions else 1
+        seconds, = in_process(_epoch_times, (name,), n, 1, threads=1, environment=_MEMORY).value
+        shown = versions*n_train*TRAININGS[name].recipe.within(versions*n_train).epochs
+        rows.append(compared(f'a run of {name}', 'minutes', seconds/n*shown/60, clips=n_train))
+    return rows
+
 def _training(data, quick):
     "The published network and ours in turn; then the strong one, alone and in as many processes as there are cores"
     n, repeats, cores = (32, 1, os.cpu_count()) if quick else (512, 3, os.cpu_count())
@@ -360,7 +370,8 @@ def _training(data, quick):
             compared(f'training step, ResidualCNN, {cores} threads', 'ms per clip', 1000*times(cores)/n, clips=n),
             compared(f'training step, ResidualCNN, {cores} processes', 'ms per clip', 1000*together/n, bar=1.5, clips=n),
             *(compared(f'share: {part}', '% of an epoch', share) for part, share in shares.items()),
-            compared('share: not forward, loss, backward, step', '% of an epoch', 100-compute, bar=5.)]
+            compared('share: not forward, loss, backward, step', '% of an epoch', 100-compute, bar=5.),
+            *_minutes(('residual-cnn', 'conv-transformer', 'sb-cnn-augmented', 'cnn1d', 'transformer', 'cnn1d-seed', 'transformer-seed'), quick)]
 
 # %% ../nbs/08_speed.ipynb #4f24f1c9
 def show_shares(
