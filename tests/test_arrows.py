@@ -12,9 +12,9 @@ ARROWS = { # module -> the siblings that it may import
     'training': ('augment', 'dataset'),
     'models': ('dataset', 'spectrogram', 'cnn', 'transformer'),
     'crossval': ('synthetic', 'dataset', 'spectrogram', 'augment', 'training', 'cnn', 'transformer', 'models'),
-    'predict': ('dataset', 'spectrogram', 'models'),
+    'predict': ('dataset', 'spectrogram', 'training', 'models'),
     'app': ('predict', 'dataset', 'spectrogram', 'synthetic'),
-    'bench': ('dataset', 'spectrogram', 'training', 'transformer', 'models', 'crossval', 'predict'),
+    'bench': ('dataset', 'spectrogram', 'augment', 'training', 'transformer', 'models', 'crossval', 'predict'),
 }
 HEAVY = ('datasets', 'wandb', 'sklearn')
 

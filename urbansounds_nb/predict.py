@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['default_listener', 'SILENCE', 'SUFFIXES', 'COLOURS', 'Usual', 'Listener', 'hub_checkpoint', 'load', 'model_card',
            'open_sound', 'Window', 'windows', 'Answer', 'listen', 'timeline', 'Heard', 'summary', 'find_sounds',
-           'classify_each', 'classify', 'show_timeline', 'foreign_sounds', 'fit_unknown', 'rejection', 'push_to_hub',
-           'from_pretrained', 'WaveClassifier', 'OnnxListener', 'export_onnx', 'quantise_onnx', 'accuracy', 'as_text',
-           'as_json', 'as_csv', 'microphone', 'urbansounds_predict', 'urbansounds_export']
+           'classify_each', 'classify', 'show_timeline', 'foreign_sounds', 'fit_unknown', 'rejection', 'fit_confidence',
+           'push_to_hub', 'from_pretrained', 'WaveClassifier', 'OnnxListener', 'export_onnx', 'quantise_onnx',
+           'accuracy', 'as_text', 'as_json', 'as_csv', 'microphone', 'urbansounds_predict', 'urbansounds_export']
 
 # %% ../nbs/06_predict.ipynb #df2ef829
 import csv, glob, io, json, logging, math, mmap, os, re, shutil, subprocess, sys
@@ -468,6 +468,21 @@ def rejection(
 )->dict:     # Shares: `known_lost`, `false_alarms`
     "What the thresholds of a model cost, and what they let through"
     return dict(known_lost=float(listener.judge(*known)[1].mean()), false_alarms=float(1-listener.judge(*foreign)[1].mean()))
+
+# %% ../nbs/06_predict.ipynb #8d20b6e4
+def fit_confidence(
+    model:Classifier,     # Which will be used
+    runs,                 # Of its cross-validation: what networks said of clips that they had never heard
+    foreign,              # Waveforms that it shall not name
+    rate:int=22050,       # Their sample rate (Hz)
+    most_lost:float=.1,   # Largest share of the clips that may become `unknown`
+)->dict:                  # `temperature` and `unknown_below`, as `save` takes them
+    "How sure a newly trained model may be, and below which probability it had better not answer"
+    from urbansounds_nb.training import fit_temperature                               # brings scikit-learn, which an answer does not need
+    labels, logits = (np.concatenate([getattr(run, part) for run in runs]) for part in ('labels', 'logits'))
+    temperature = fit_temperature(labels, logits)
+    known, listener = torch.as_tensor(logits/temperature).softmax(1).amax(1), Listener(model, temperature)
+    return dict(temperature=temperature, unknown_below=fit_unknown(known, [listener.probabilities(wave, rate).max() for wave in foreign], most_lost))
 
 # %% ../nbs/06_predict.ipynb #d5abe5a2
 def push_to_hub(

@@ -287,7 +287,7 @@ def _problems(folder):
 # %% ../nbs/01_spectrogram.ipynb #877ab51f
 def prepared(
     source='synthetic',      # As for `load_clips`, or a folder that is prepared already
-    setting:str='default',   # 'default' or 'seed'
+    setting:str='default',   # An entry of `SETTINGS`
     folder=None,             # Where it goes; by default a place in the cache that belongs to these clips and settings
     progress:bool=True,      # Show a progress bar?
     version:str='',          # Name of a change that is made to each waveform first …
@@ -404,7 +404,7 @@ def push_mels(
 def urbansounds_prepare(
     data:str='synthetic',     # Source: synthetic, a folder, an archive, a parquet file or a Hub id
     folder:str=None,          # Where the prepared data set goes (default: a place in the cache)
-    setting:str='default',    # Front end: default (22 050 Hz, 64 bands) or seed (native rate, 128 bands)
+    setting:str='default',    # Front end: default (22 050 Hz, 64 bands), fine (128 bands), padded (silence after short clips) or seed (native rate, 128 bands)
     push_to_hub:str=None,     # Publish it under this Hub id (token from HF_TOKEN or .env)
 ):
     "Turn clips into a prepared data set of log-mel spectrograms"
