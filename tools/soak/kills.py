@@ -6,8 +6,9 @@
 import argparse, csv, io, json, os, random, shutil, signal, subprocess, sys, tempfile, time
 from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
+from multiprocessing import get_context
 from pathlib import Path
-from urbansounds_nb import crossval, predict
+from urbansounds_nb import crossval, predict, spectrogram
 from urbansounds_nb.crossval import Run, read_runs
 from urbansounds_nb.dataset import DataError, written_whole
 from urbansounds_nb.synthetic import write_synthetic
@@ -29,6 +30,33 @@ def start(command, *files, cache=None, **settings):
     ready = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)                    # whoever started us in the background made us deaf to it
     return subprocess.Popen(typed(command, *files, **settings), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, preexec_fn=ready,
                             env=os.environ | dict(OMP_NUM_THREADS='1', WANDB_MODE='disabled') | ({'URBANSOUNDS_CACHE': str(cache)} if cache else {}))
+
+class Forked:
+    "A command in a process that begins with all libraries loaded, so that a random moment falls into its work"
+    def __init__(self, command, cache, **settings):
+        self.said = tempfile.TemporaryFile('w+')
+        self.process = get_context('fork').Process(target=self.run, args=(command, cache, settings))
+        self.process.start()
+        self.pid = self.process.pid
+
+    def run(self, command, cache, settings):
+        "In the process"
+        os.setsid()
+        for output in (1, 2): os.dup2(self.said.fileno(), output)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.environ.update(OMP_NUM_THREADS='1', WANDB_MODE='disabled', URBANSOUNDS_CACHE=str(cache))
+        sys.argv = typed(command, **settings)
+        getattr(spectrogram if command == 'urbansounds_prepare' else crossval, command)()
+
+    def communicate(self, timeout):
+        "What it said, when it has ended"
+        self.process.join(timeout)
+        if self.process.exitcode is None: raise subprocess.TimeoutExpired(self.pid, timeout)
+        self.said.seek(0)
+        return self.said.read(), None
+
+    @property
+    def returncode(self): return self.process.exitcode
 
 def lines(said): return [line.strip() for line in said.replace('\r', '\n').splitlines() if line.strip() and '%|' not in line]
 
@@ -78,11 +106,18 @@ def ended_well(stop, seconds, status, said):
     one_line = sum(line.startswith('stopped') for line in said) == 1 or status == 0 or 'report: ' in text or status == -stop == -signal.SIGTERM
     return seconds <= 2 and quiet and one_line
 
+def duration(command, cache, **settings):
+    "Seconds that a command takes when nobody disturbs it"
+    began, process = time.monotonic(), Forked(command, cache, **settings)
+    process.communicate(300)
+    assert process.returncode == 0
+    return time.monotonic()-began
+
 def kill_chain(rng, kills, whole_seconds, command, stop, place, say=lambda *_: None, **settings):
     "Start a command and kill it, again and again, then let it end; how each kill went, exit status of the last run"
     went, finished = [], {}
     for number in range(kills + 1):
-        process, moment = start(command, cache=place/'cache', **settings), rng.uniform(1, whole_seconds)
+        process, moment = Forked(command, place/'cache', **settings), rng.uniform(.05, whole_seconds)
         try: said, _ = process.communicate(timeout=moment if number < kills else 300)
         except subprocess.TimeoutExpired:
             to_all, asked = rng.random() < .5, time.monotonic()
@@ -98,8 +133,9 @@ def kill_chain(rng, kills, whole_seconds, command, stop, place, say=lambda *_: N
         finished = now
     return went, process.returncode
 
-def kill(rng, kills, whole, source, whole_seconds, jobs, work, say=lambda *words: print(*words, flush=True)):
+def kill(rng, kills, whole, source, jobs, work, say=lambda *words: print(*words, flush=True)):
     "Kill cross-validations of a source, preparation included: a row for each signal"
+    whole_seconds = duration('urbansounds_crossval', work/f'once-{jobs}', data=source, results=work/f'once-{jobs}'/'runs', **QUICK | dict(jobs=jobs))
     for stop in signal.SIGKILL, signal.SIGTERM, signal.SIGINT:
         tally, chain = Counter(), 0
         while sum(tally.values()) < kills:
@@ -115,9 +151,7 @@ def prepared_bytes(cache): return {path.name: path.read_bytes() for path in cach
 
 def kill_preparation(rng, kills, work, say=lambda *words: print(*words, flush=True)):
     "Kill `urbansounds_prepare`, which makes the embedded recordings first"
-    began = time.monotonic()
-    assert call('urbansounds_prepare', cache=work/'never-killed')[0] == 0
-    whole_seconds = time.monotonic()-began
+    whole_seconds = duration('urbansounds_prepare', work/'never-killed')
     for stop in signal.SIGKILL, signal.SIGTERM, signal.SIGINT:
         place = work/f'prepare-{stop.name}'
         place.mkdir()
@@ -265,26 +299,24 @@ def materials(work):
     "Recordings, their spectrograms, a results folder that nobody disturbed, one that was stopped in its second run, a sound"
     source, mels = write_synthetic(work/'three', n_folds=3), work/'mels'
     assert call('urbansounds_prepare', data=source, folder=mels)[0] == 0
-    began = time.monotonic()
     assert call('urbansounds_crossval', cache=work/'cache', data=source, results=work/'whole', **QUICK)[0] == 0
-    seconds = time.monotonic()-began
     process = start('urbansounds_crossval', data=mels, results=work/'interrupted', **QUICK)
     while not list(work.glob('interrupted/unfinished/*fold2*.safetensors')): time.sleep(.02)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
-    return source, mels, work/'whole', work/'interrupted', next(source.glob('audio/fold1/*.wav')), seconds
+    return source, mels, work/'whole', work/'interrupted', next(source.glob('audio/fold1/*.wav'))
 
 def kind(name, spoil, *_): return DAMAGED[name] if name in DAMAGED and spoil != unfinished_too else 'what a killed process leaves behind: temporary files, locks, a checkpoint'
 
 def soak(kills, seed, work):
     "A row for each kind of fault, as they are done"
-    rng, (source, mels, whole, interrupted, sound, seconds) = random.Random(seed), materials(work)
+    rng, (source, mels, whole, interrupted, sound) = random.Random(seed), materials(work)
     def repeated(what, attempt, times):
         "What comes of several attempts, each in a folder of its own"
         places = [Path(tempfile.mkdtemp(dir=work)) for _ in range(times)]
         return what, Counter(noted(attempt(number, place)) for number, place in enumerate(places))
-    yield from kill(rng, kills, whole, source, seconds, 1, work)
-    yield from kill(rng, kills, whole, source, 1.5*seconds, 2, work)
+    yield from kill(rng, kills, whole, source, 1, work)
+    yield from kill(rng, kills, whole, source, 2, work)
     yield from kill_preparation(rng, kills, work)
     yield repeated('one of two worker processes killed', lambda _, place: worker_killed(whole, mels, place), 3)
     for jobs in (1, 2): yield repeated(f'two commands at once on one results folder, {named_jobs(jobs)} each', lambda _, place: two_at_once(whole, source, place, jobs), 2)
