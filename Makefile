@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help crossval test docs bench app clean
+.PHONY: help crossval test docs bench soak app clean
 .DEFAULT_GOAL := help
 
 help:
@@ -10,6 +10,7 @@ help:
 	@echo 'make test       check generated files, notebooks and tests'
 	@echo 'make docs       build the site in _docs/, with Quarto where it is installed'
 	@echo 'make bench      measure time and memory on this machine against the baselines; results in runs/bench/'
+	@echo 'make soak       kill, fill and damage what can be; half an hour, results in bench/soak-*.csv'
 	@echo 'make app        serve the web page on this machine'
 	@echo 'make clean      remove what these made: caches, _docs/, and runs/ with its trained models; .venv stays (rm -r .venv)'
 	@echo 'Each first installs what is missing into .venv; PYTHON=python3.12 chooses the Python for it (3.10 or later).'
@@ -25,6 +26,9 @@ docs: $(INSTALLED)
 
 bench: $(INSTALLED)
 	@$(BIN)/urbansounds_bench --results runs/bench
+
+soak: $(INSTALLED)
+	@for part in tools/soak/*.py; do $(BIN)/python $$part || exit 1; done
 
 app: $(INSTALLED)
 	@$(BIN)/urbansounds_app

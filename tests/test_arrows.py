@@ -8,7 +8,7 @@ MODULES = {path.stem: ast.parse(path.read_text()) for path in Path(urbansounds_n
 ARROWS = { # module -> the siblings that it may import
     'synthetic': (), 'augment': (), 'cnn': (), 'transformer': ('cnn',),
     'dataset': ('synthetic',),
-    'spectrogram': ('dataset',),
+    'spectrogram': ('dataset', 'synthetic'),
     'training': ('augment', 'dataset'),
     'models': ('dataset', 'spectrogram', 'cnn', 'transformer'),
     'crossval': ('synthetic', 'dataset', 'spectrogram', 'augment', 'training', 'cnn', 'transformer', 'models'),

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [page for page in ('index', '05_results', '05a_honest', '08_speed') if (ROOT/'nbs'/f'{page}.ipynb').exists()]
+PAGES = [page for page in ('index', '05_results', '05a_honest', '08_speed', '09_robustness') if (ROOT/'nbs'/f'{page}.ipynb').exists()]
 RUN = '''
 import json, sys
 from execnb.nbio import read_nb

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
-STORY_PAGES = {'index.ipynb', '05_results.ipynb', '05a_honest.ipynb', '06a_own_sounds.ipynb', '07a_browser.ipynb'}  # they export nothing
+STORY_PAGES = {'index.ipynb', '05_results.ipynb', '05a_honest.ipynb', '06a_own_sounds.ipynb', '07a_browser.ipynb', '09_robustness.ipynb'}  # they export nothing
 EXPORTS, SKIPPED = {'export', 'exports', 'exporti'}, {'slow', 'data', 'notest'}  # nbdev_test passes over SKIPPED
 MAX_EXPORTED, MAX_VISIBLE, MAX_FOLDED = 40, 8, 25  # lines in a cell
 MAX_KB, MAX_SKIPPED, NEAR = 400, 2, 5

@@ -13,9 +13,12 @@ __all__ = ['TRAININGS', 'STEPS', 'ENSEMBLES', 'split', 'Training', 'named', 'sur
 # %% ../nbs/04_crossval.ipynb #6b721311
 import csv, io, json, os, platform, shutil, signal, subprocess, sys, time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from threading import Thread
+from threading import Thread, current_thread, main_thread
+from zlib import crc32
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,13 +26,13 @@ import torch
 import torch.multiprocessing as multiprocessing
 from fastcore.basics import patch, store_attr
 from fastcore.xml import Body, Div, Figcaption, Figure, H1, Head, Html, Meta, NotStr, P, Style, Table, Td, Th, Title, Tr, to_xml
-from filelock import FileLock
 from tqdm.auto import tqdm
 import urbansounds_nb
 from .augment import VERSIONS, Augmentation, BackgroundMix, Compressor, Equaliser, Mask, Mixup, RandomGain, RepeatOrCrop, TimeShift, default_augmentation
 from .dataset import SPLIT_RECORDINGS, DataError, check_folds, command, load_clips, make_folds, one_line_errors, read_audio, written_whole
 from .models import MODELS, Classifier, load, save
 from .spectrogram import MelData, load_mels, prepared
+from .synthetic import alone
 from .training import Committee, Recipe, bootstrap_interval, calibration_error, fit_temperature, logits_of, paired_test, scores, train
 from .transformer import HiddenMoments
 
@@ -139,19 +142,26 @@ class Run:
 
     def write(self, path):
         "Write the run as one parquet file, complete or not at all"
-        header = dict(row=self.row, history=self.history, classes=self.classes)
+        header = {name: json.dumps(getattr(self, name)) for name in ('row', 'history', 'classes')}
+        header['checksum'] = str(crc32(''.join(header.values()).encode()))       # of the header; pages have theirs
         table = pa.table({'slice_file_name': self.names, 'fsID': self.groups.astype(str), 'label': self.labels, 'logits': list(self.logits.astype(np.float16))})
-        table = table.replace_schema_metadata({name: json.dumps(value) for name, value in header.items()})
-        with written_whole(path) as file: pq.write_table(table, file, compression='zstd')
+        table = table.replace_schema_metadata(header)
+        with written_whole(path) as file: pq.write_table(table, file, compression='zstd', write_page_checksum=True)
 
     @classmethod
     def read(cls, path):
         "Read a run that `write` wrote"
-        try: table = pq.read_table(path)
-        except pa.ArrowInvalid: raise DataError(f'{path}: damaged: remove it, and the run is made again') from None
-        header = {name.decode(): json.loads(value) for name, value in table.schema.metadata.items()}
-        columns = [table[name].to_pylist() for name in ('slice_file_name', 'fsID', 'label', 'logits')]
-        return cls(header['row'], header['history'], *columns, header['classes'])
+        try:
+            table = pq.read_table(path, page_checksum_verification=True)
+            header = {name.decode(): value for name, value in table.schema.metadata.items()}
+            parts = [header[name] for name in ('row', 'history', 'classes')]
+            if header.get('checksum') not in (None, str(crc32(b''.join(parts))).encode()): raise ValueError('another checksum')
+            row, history, classes = map(json.loads, parts)
+            columns = [table[name].to_pylist() for name in ('slice_file_name', 'fsID', 'label', 'logits')]
+        except (OSError, ValueError, KeyError, AttributeError) as e:
+            if getattr(e, 'errno', None): raise                            # the disk's fault, not the file's
+            raise DataError(f'{path}: damaged: remove it, and the run is made again') from None
+        return cls(row, history, *columns, classes)
 
     @property
     def correct(self): return self.logits.argmax(1) == self.labels
@@ -241,24 +251,26 @@ def run_fold(
     training, (train_rows, rows, recipe) = named(name), plan(data, name, fold, validate, epochs)
     identity = dict(model=name, scored_on='validation' if validate else 'test', fold=fold, seed=seed)
     path = run_path(folder, **identity)
-    if run := finished_run(path, data, training, recipe): return run
-    torch.manual_seed(seed)
-    model, device = Classifier(training.model, data.classes, **training.network), 'cuda' if torch.cuda.is_available() else 'cpu'
-    if not model.front_end.relative: model.standardise.measure(data.mel[train_rows])
-    model.to(device)
     checkpoint, trained = (path.parents[1]/place/f'{path.stem}.safetensors' for place in ('unfinished', 'models'))
-    for file in (path, checkpoint, trained): file.parent.mkdir(parents=True, exist_ok=True)
-    teachers = [load(teacher_path(trained.parent, teacher, identity['scored_on'], *which)).to(device) for teacher, *which in training.lessons(fold)]
-    if training.pretraining: pretrain(model, data, train_rows, training.pretraining, seed, tick, checkpoint.with_suffix('.pretraining'))
-    history = train(model, data, train_rows, recipe, seed, training.augmentation, Committee(teachers) if teachers else None,
-                    note_accuracy(data, rows, recipe, tick), checkpoint)
-    logits = logits_of(model, data, rows, precision=recipe.precision)
-    run = Run({}, history, *(data.columns[c][rows] for c in ('slice_file_name', 'fsID', 'classID')), logits, data.classes)
-    run.row = identity | facts(run) | dict(parameters=sum(p.numel() for p in model.parameters()), threads=torch.get_num_threads(),
-                                           data=data_name(data), recipe=recipe.settings, augmentation=repr(training.augmentation)) | surroundings()
-    save(model, trained, results=run.row)
-    run.write(path)
-    for file in checkpoint.parent.glob(f'{path.stem}.*'): file.unlink()
+    with alone(checkpoint):
+        run = finished_run(path, data, training, recipe)
+        if not run:
+            for file in (path, trained): file.parent.mkdir(parents=True, exist_ok=True)
+            torch.manual_seed(seed)
+            model, device = Classifier(training.model, data.classes, **training.network), 'cuda' if torch.cuda.is_available() else 'cpu'
+            if not model.front_end.relative: model.standardise.measure(data.mel[train_rows])
+            model.to(device)
+            teachers = [load(teacher_path(trained.parent, teacher, identity['scored_on'], *which)).to(device) for teacher, *which in training.lessons(fold)]
+            if training.pretraining: pretrain(model, data, train_rows, training.pretraining, seed, tick, checkpoint.with_suffix('.pretraining'))
+            history = train(model, data, train_rows, recipe, seed, training.augmentation, Committee(teachers) if teachers else None,
+                            note_accuracy(data, rows, recipe, tick), checkpoint)
+            logits = logits_of(model, data, rows, precision=recipe.precision)
+            run = Run({}, history, *(data.columns[c][rows] for c in ('slice_file_name', 'fsID', 'classID')), logits, data.classes)
+            run.row = identity | facts(run) | dict(parameters=sum(p.numel() for p in model.parameters()), threads=torch.get_num_threads(),
+                                                   data=data_name(data), recipe=recipe.settings, augmentation=repr(training.augmentation)) | surroundings()
+            save(model, trained, results=run.row)
+            run.write(path)
+        for left in (checkpoint, checkpoint.with_suffix('.pretraining')): left.unlink(missing_ok=True)
     return run
 
 # %% ../nbs/04_crossval.ipynb #c737543f
@@ -299,7 +311,7 @@ def read_runs(
 def write_scores(folder):
     "Write `scores.csv`, one row for each finished run"
     folder = Path(folder)
-    with FileLock(folder/'scores.lock'):
+    with alone(folder/'scores.csv'):
         rows = [run.row for scored_on in ('test', 'validation') for run in read_runs(folder, scored_on)]
         text = io.StringIO()
         table = csv.DictWriter(text, list(rows[0]), lineterminator='\n')
@@ -498,7 +510,7 @@ def report(
                 Body(H1('Cross-validation'), P(name_folds(run.row['fold'] for run in runs)), P(_EXPLANATION), Div(table, style='overflow-x:auto'), *pairs, *pictures,
                      P(', '.join(f'{key} {value}' for key, value in facts.items()))), lang='en')
     path = Path(folder)/'report.html'
-    with written_whole(path) as file: file.write_text('<!doctype html>\n' + to_xml(page), encoding='utf-8')
+    with alone(path), written_whole(path) as file: file.write_text('<!doctype html>\n' + to_xml(page), encoding='utf-8')
     return path
 
 _COLUMNS = {'model': '{model}', 'folds × seeds': '{folds} × {seeds}', 'accuracy': '{accuracy:.1f} ± {std:.1f}', '95 % interval': '{low:.1f} – {high:.1f}', 'macro-F1': '{macro_f1:.1f}',
@@ -596,7 +608,7 @@ def load_data(
 # %% ../nbs/04_crossval.ipynb #3f4295a5
 def _start_worker(data, threads, epochs_done):
     "What each process is given once: the spectrograms (shared), its share of the cores, a common counter"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)                           # Ctrl-C is the main process's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)                           # as in `_undisturbed`, where there is no such mask
     Thread(target=_end_with_parent, daemon=True).start()
     _start_worker.data, _start_worker.epochs_done = data, epochs_done
     torch.set_num_threads(threads)
@@ -612,6 +624,18 @@ def _tick():
 def _work(name, fold, seed, **kwargs):
     "One run in a worker"
     return run_fold(_start_worker.data[data_key(name)], name, fold, seed, tick=_tick, **kwargs)
+@contextmanager
+def _undisturbed():
+    "Ctrl-C waits until processes are started, and these never hear it, not even while they load: the main process answers"
+    if current_thread() != main_thread() or not hasattr(signal, 'pthread_sigmask'): return (yield)
+    heard, stops = [], (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(stop, lambda number, _: heard.append(number)) for stop in stops]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])       # inherited by what is started
+    try: yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for stop, handler in zip(stops, before): signal.signal(stop, handler)
+        for stop in heard[:1]: signal.raise_signal(stop)
 
 # %% ../nbs/04_crossval.ipynb #aa7e7469
 _MEMORY = dict(GLIBC_TUNABLES='glibc.malloc.hugetlb=1', MALLOC_TRIM_THRESHOLD_='2000000000', MALLOC_MMAP_THRESHOLD_='2000000000')
@@ -625,15 +649,16 @@ def _in_processes(jobs, data, n_jobs, threads, bar, done, **kwargs):
     context = multiprocessing.get_context('spawn')
     epochs_done = context.Value('i', 0)
     with ProcessPoolExecutor(n_jobs, context, _start_worker, (data, threads, epochs_done)) as pool:
-        waiting = {pool.submit(_work, *job, **kwargs) for job in jobs}
         try:
+            with _undisturbed(): waiting = {pool.submit(_work, *job, **kwargs) for job in jobs}
             while waiting:
                 ended, waiting = wait(waiting, timeout=.5, return_when=FIRST_COMPLETED)
                 bar.update(epochs_done.value - bar.n)
                 for future in ended: done(future.result())
-        except BaseException:
+        except BaseException as e:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children(): process.terminate()
+            if isinstance(e, BrokenProcessPool): raise DataError('a process was killed, for want of memory perhaps: give fewer --jobs; the same command goes on') from None
             raise
 
 def _one_by_one(jobs, data, threads, bar, done, **kwargs):
@@ -716,11 +741,12 @@ def urbansounds_crossval(
     "Cross-validate models over the official folds; an interrupted command goes on where it stopped"
     with one_line_errors():
         folder = results or f'runs/{Path(data).name}'
-        try: runs = cross_validate(data, models.split(','), seeds, folder, _numbers(folds), validate, epochs, jobs, threads, tracking)
+        try:
+            runs = cross_validate(data, models.split(','), seeds, folder, _numbers(folds), validate, epochs, jobs, threads, tracking)
+            print(score_table(runs))
+            print(f'report: {report(folder, "validation" if validate else "test")}')
         except KeyboardInterrupt: sys.exit(f'stopped: what is finished is kept in {folder}; the same command goes on from there')
         except FloatingPointError as e: raise DataError(str(e)) from None
-        print(score_table(runs))
-        print(f'report: {report(folder, "validation" if validate else "test")}')
 
 # %% ../nbs/04_crossval.ipynb #e9d7fe01
 @command

@@ -9,7 +9,7 @@ __all__ = ['COLUMNS', 'HUB_ID', 'HUB_REVISION', 'OFFICIAL_COUNTS', 'SPLIT_RECORD
            'validate_clips', 'show_folds', 'leaked_share', 'check_folds']
 
 # %% ../nbs/00_dataset.ipynb #cd228d7e
-import csv, hashlib, io, os, re, sys, tarfile, tempfile, zlib
+import csv, gc, hashlib, io, os, re, signal, sys, tarfile, zlib
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ import soundfile as sf
 import soxr
 from fastcore.foundation import L
 from fastcore.script import anno_parser
-from .synthetic import CLASSES, write_synthetic
+from .synthetic import CLASSES, made_beside, write_synthetic
 
 # %% ../nbs/00_dataset.ipynb #e24174f6
 class DataError(ValueError):
@@ -49,7 +49,14 @@ def command(function):
         parts = [argument.partition('=') for argument in sys.argv[1:]]
         typed = [name[:2] + name[2:].replace('-', '_') + equals + value if name.startswith('--') else name + equals + value for name, equals, value in parts]
         options = vars(anno_parser(function).parse_args(typed))
-        return function(**{name: value for name, value in options.items() if name in signature(function).parameters})
+        stops = {signal.SIGINT: signal.getsignal(signal.SIGINT), signal.SIGTERM: signal.getsignal(signal.SIGTERM)}
+        try:
+            for stop in stops: signal.signal(stop, signal.SIG_IGN if stops[stop] == signal.SIG_IGN else signal.default_int_handler)
+            return function(**{name: value for name, value in options.items() if name in signature(function).parameters})
+        except KeyboardInterrupt: sys.exit('stopped')
+        finally:
+            for stop in stops: signal.signal(stop, stops[stop])
+            gc.freeze()                                       # the process ends: to look for garbage first would take seconds
     return run
 
 # %% ../nbs/00_dataset.ipynb #79b70f34
@@ -63,6 +70,9 @@ def written_whole(
     try:
         yield unfinished
         unfinished.replace(path)
+    except OSError as e:
+        e.filename = e.filename or str(path)                              # a full disk does not say where
+        raise
     finally: unfinished.unlink(missing_ok=True)
 
 # %% ../nbs/00_dataset.ipynb #07c240fb
@@ -179,11 +189,12 @@ def load_archive(
     path = Path(path)
     folder = path.with_name(path.name.removesuffix('.gz').removesuffix('.tar').removesuffix('.tgz'))
     if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix='.extracting-') as partial:
+        with made_beside(folder) as partial:
+            if folder.exists(): return load_official(folder)              # another process was faster
             try:
                 with tarfile.open(path) as archive: archive.extractall(partial, filter='data')
             except (tarfile.TarError, EOFError, zlib.error) as e: raise DataError(f'{path}: not extracted ({str(e).splitlines()[0]}): download it again') from None
-            inner = [p.parent.parent for p in Path(partial).glob('**/metadata/UrbanSound8K.csv')]
+            inner = [p.parent.parent for p in partial.glob('**/metadata/UrbanSound8K.csv')]
             if not inner: raise DataError(f'{path}: no metadata/UrbanSound8K.csv in it: is this UrbanSound8K?')
             inner[0].rename(folder)
     return load_official(folder)

@@ -8,6 +8,7 @@ __all__ = ['MODELS', 'Classifier', 'model_costs', 'save', 'about', 'load']
 # %% ../nbs/03a_models.ipynb #14370c25
 import json
 from pathlib import Path
+from zlib import crc32
 import numpy as np
 import torch
 from fastcore.basics import patch
@@ -102,8 +103,8 @@ def save(
 ):
     "Write a model with everything it needs, complete or not at all"
     kept = {name: getattr(model.network, name) for name in getattr(model.network, '__stored_args__', ()) if name not in ('n_mels', 'n_frames', 'n_classes')}
-    about = about | dict(model=model.name, classes=model.classes, front_end=model.front_end.settings, network=kept)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    about = about | dict(model=model.name, classes=model.classes, front_end=model.front_end.settings, network=kept, checksum=crc32(as_bytes(tensors)))
     with written_whole(path) as file: file.write_bytes(as_bytes(tensors, {name: json.dumps(value) for name, value in about.items()}))
 
 # %% ../nbs/03a_models.ipynb #36369df7
@@ -125,6 +126,7 @@ def load(
     model = Classifier(header['model'], header['classes'], **header['network'])
     if header['front_end'] != model.front_end.settings: raise DataError(f'{path}: made with other front-end settings than this version has: update, or train again')
     with safe_open(path, 'pt') as file: tensors = {name: file.get_tensor(name) for name in file.keys()}
+    if header.get('checksum') not in (None, crc32(as_bytes(tensors))): raise DataError(f'{path}: its weights are damaged: copy it again, or train again')
     try: model.load_state_dict(tensors)
     except RuntimeError as e: raise DataError(f'{path}: its weights do not fit the model {header["model"]!r} ({str(e).splitlines()[-1].strip()[:80]})') from None
     return model.eval()

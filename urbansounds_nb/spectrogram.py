@@ -8,11 +8,12 @@ __all__ = ['SETTINGS', 'CITATION', 'hz_to_mel', 'mel_to_hz', 'mel_filters', 'Log
            'urbansounds_prepare']
 
 # %% ../nbs/01_spectrogram.ipynb #c795d1c1
-import hashlib, json, os, shutil
+import hashlib, json, os, shutil, sys
 from contextlib import contextmanager
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from zlib import crc32
 import numpy as np
 import pyarrow as pa
 import torch
@@ -20,6 +21,7 @@ from fastcore.basics import patch, store_attr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from .dataset import COLUMNS, DataError, cache_folder, command, load_clips, one_line_errors, read_audio, resample, written_whole
+from .synthetic import alone
 
 # %% ../nbs/01_spectrogram.ipynb #19a8f6ff
 def hz_to_mel(
@@ -236,9 +238,27 @@ def _describe(folder, names, settings):
     state = dict(_data_files=[{'filename': name} for name in names], _fingerprint=settings['fingerprint'], _format_columns=None,
                  _format_kwargs={}, _format_type=None, _output_all_columns=False, _split='train')
     (folder/'state.json').write_text(json.dumps(state))
-    (folder/'front_end.json').write_text(json.dumps(settings, indent=1))
+    checksums = {name: crc32((folder/name).read_bytes()) for name in names}
+    (folder/'front_end.json').write_text(json.dumps(settings | dict(checksums=checksums), indent=1))
 
 # %% ../nbs/01_spectrogram.ipynb #7aa34ace
+def _write_parts(clips, folder, front_end, change, progress):
+    "Write the spectrograms of all clips, a hundred to a file, as far as they are not there; the names of the files"
+    starts = range(0, len(clips), 100)
+    names = [f'data-{part:05d}-of-{len(starts):05d}.arrow' for part in range(len(starts))]
+    with _one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(clips), unit='clip', disable=not progress) as bar:
+        for start, name in zip(starts, names):
+            some = clips[start:start+100]
+            if not (folder/name).exists():
+                found = list(pool.map(lambda clip: _mel_or_reason(clip, front_end, change), some))
+                reasons = [reason for reason in found if isinstance(reason, str)]
+                (folder/name).with_suffix('.txt').write_text('\n'.join(reasons))
+                good = [(clip, mel) for clip, mel in zip(some, found) if not isinstance(mel, str)]
+                _write(_table(*(zip(*good) if good else ((), ()))), folder/name)
+            bar.update(len(some))
+    return names
+
+# %% ../nbs/01_spectrogram.ipynb #8720b2e6
 def prepare_mels(
     clips,              # Records
     folder,             # Where the prepared data set goes
@@ -249,36 +269,28 @@ def prepare_mels(
 )->list:                # One line for each clip that could not be read
     "Write the spectrograms of all clips as a `datasets` folder; goes on where an interrupted run stopped; memory stays flat"
     folder, settings = Path(folder), dict(front_end.settings, fingerprint=fingerprint(clips, front_end, version))
-    if folder.exists():
-        if _settings(folder).get('fingerprint') == settings['fingerprint']: return _problems(folder)
-        raise DataError(f'{folder}: holds something else (other clips or settings): remove it or give another folder')
     partial = folder.with_name(f'{folder.name}-{settings["fingerprint"]}.partial')
-    partial.mkdir(parents=True, exist_ok=True)
-    starts = range(0, len(clips), 100)
-    names = [f'data-{part:05d}-of-{len(starts):05d}.arrow' for part in range(len(starts))]
-    with _one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(clips), unit='clip', disable=not progress) as bar:
-        for start, name in zip(starts, names):
-            some = clips[start:start+100]
-            if not (partial/name).exists():
-                found = list(pool.map(lambda clip: _mel_or_reason(clip, front_end, change), some))
-                reasons = [reason for reason in found if isinstance(reason, str)]
-                (partial/name).with_suffix('.txt').write_text('\n'.join(reasons))
-                good = [(clip, mel) for clip, mel in zip(some, found) if not isinstance(mel, str)]
-                _write(_table(*(zip(*good) if good else ((), ()))), partial/name)
-            bar.update(len(some))
-    problems = _problems(partial)
-    if len(problems) == len(clips):
-        shutil.rmtree(partial)
-        raise DataError(f'{folder}: not made, none of the {len(clips)} clips could be read; the first: {problems[0]}')
-    _describe(partial, names, settings)
-    partial.rename(folder)
+    if not folder.exists():
+        with alone(partial):
+            if not folder.exists():                           # nor has another process made it while we waited
+                partial.mkdir(exist_ok=True)
+                names = _write_parts(clips, partial, front_end, change, progress)
+                problems = _problems(partial)
+                if len(problems) == len(clips):
+                    shutil.rmtree(partial)
+                    raise DataError(f'{folder}: not made, none of the {len(clips)} clips could be read; the first: {problems[0]}')
+                _describe(partial, names, settings)
+                partial.rename(folder)
+    if _settings(folder).get('fingerprint') != settings['fingerprint']:
+        raise DataError(f'{folder}: holds something else (other clips or settings): remove it or give another folder')
     return _problems(folder)
 
 # %% ../nbs/01_spectrogram.ipynb #d54ac006
 def _settings(folder):
     "What a prepared folder remembers of its front end and clips; empty for any other folder"
     path = Path(folder)/'front_end.json'
-    return json.loads(path.read_text()) if path.is_file() else {}
+    try: return json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError: raise DataError(f'{path}: damaged: remove {folder}, and prepare it again') from None
 
 def _problems(folder):
     "The clips that could not be read when the folder was prepared, one line each"
@@ -297,13 +309,16 @@ def prepared(
     if setting not in SETTINGS: raise DataError(f'unknown setting {setting!r}: choose one of {", ".join(SETTINGS)}')
     front_end = LogMel(**SETTINGS[setting])
     if remembered := _settings(source):
-        differs = [name for name in ('sample_rate', 'n_fft', 'hop_length', 'n_mels', 'relative') if remembered[name] != front_end.settings[name]]
+        differs = [name for name in ('sample_rate', 'n_fft', 'hop_length', 'n_mels', 'relative') if remembered.get(name) != front_end.settings[name]]
         if version: raise DataError(f'{source}: holds spectrograms, and changed versions are made from sounds: give the source of the sounds')
         if differs: raise DataError(f'{source}: prepared with another {differs[0]} than the setting {setting!r}: prepare it again')
         return Path(source)
     clips = load_clips(source)
     folder = Path(folder or cache_folder()/'prepared'/f'{setting}-{fingerprint(clips, front_end, version)}')
-    problems = prepare_mels(clips, folder, front_end, progress, version, change)
+    try: problems = prepare_mels(clips, folder, front_end, progress, version, change)
+    except OSError as e:
+        e.filename = e.filename or str(folder)                # a full disk does not say where
+        raise
     for problem in problems: tqdm.write(f'left out: {problem}')
     return folder
 
@@ -326,15 +341,23 @@ def _clip_arrays(column):
         for first, last in zip(chunk.offsets.to_numpy()[:-1], chunk.offsets.to_numpy()[1:]):
             yield values[starts[first]:starts[last]].reshape(last-first, -1)
 
+def _rows(folder):
+    "The Arrow table of a prepared data set, once each of its files is known to be whole"
+    from datasets import load_from_disk
+    damaged = f'{{}}: damaged: remove {folder}, and prepare it again'
+    for name, checksum in _settings(folder).get('checksums', {}).items():
+        path = Path(folder)/name
+        if not path.is_file() or crc32(path.read_bytes()) != checksum: raise DataError(damaged.format(path))
+    try: return load_from_disk(str(folder)).data
+    except (OSError, ValueError, KeyError): raise DataError(damaged.format(folder)) from None
+
 def load_mels(
     folder,           # A prepared data set
     setting='default' # How clips are brought to one length: an entry of `SETTINGS`
 )->MelData:
     "Read a prepared data set into one float16 tensor"
-    from datasets import load_from_disk
     if not _settings(folder): raise DataError(f'{folder}: not a prepared data set: make one with urbansounds_prepare')
-    front_end = LogMel(**SETTINGS[setting])
-    rows = load_from_disk(str(folder)).data
+    front_end, rows = LogMel(**SETTINGS[setting]), _rows(folder)
     mel, lengths = torch.empty(rows.num_rows, front_end.n_mels, front_end.n_frames, dtype=torch.float16), torch.empty(rows.num_rows, dtype=torch.long)
     for i, array in enumerate(_clip_arrays(rows.column('mel'))):
         lengths[i] = front_end.n_frames if front_end.padding == 'repeat' else min(array.shape[1], front_end.n_frames)
@@ -410,6 +433,7 @@ def urbansounds_prepare(
     "Turn clips into a prepared data set of log-mel spectrograms"
     with one_line_errors():
         if push_to_hub: hub_token()
-        place = prepared(data, setting, folder)
+        try: place = prepared(data, setting, folder)
+        except KeyboardInterrupt: sys.exit('stopped: what is prepared is kept; the same command goes on from there')
         if push_to_hub: push_mels(place, push_to_hub, data)
         print(place)

@@ -15,14 +15,14 @@ from zlib import crc32
 import numpy as np
 import torch
 from fastcore.basics import patch, store_attr
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as as_bytes
 from sklearn.metrics import confusion_matrix, f1_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
-from .dataset import written_whole
+from .dataset import DataError, written_whole
 
 # %% ../nbs/01b_training.ipynb #9ce681e0
 class Recipe:
@@ -163,20 +163,33 @@ class TrainingState:
 @patch
 def save(self:TrainingState, path, stamp:str):
     "Write a checkpoint, complete or not at all"
-    with written_whole(path) as file: file.write_bytes(as_bytes(self.tensors(), {'history': json.dumps(self.history), 'stamp': stamp}))
+    tensors = self.tensors()
+    about = {'history': json.dumps(self.history), 'stamp': stamp, 'checksum': str(crc32(as_bytes(tensors)))}
+    with written_whole(path) as file: file.write_bytes(as_bytes(tensors, about))
+
+def _read_state(path):
+    "Tensors and header of a checkpoint; none of a damaged one"
+    try:
+        with safe_open(path, 'pt') as file: tensors, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+        if about.get('checksum') in (None, str(crc32(as_bytes(tensors)))): return tensors, about
+    except SafetensorError: pass
+    tqdm.write(f'{path}: damaged: its run starts again')
+    return {}, {}
 
 @patch
 def restore(self:TrainingState, path, stamp:str):
-    "Read a checkpoint, unless it is of another run"
-    with safe_open(path, 'pt') as file:
-        if file.metadata()['stamp'] != stamp: return
-        tensors, self.history = {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()['history'])
+    "Read a checkpoint, unless it is of another run or damaged"
+    tensors, about = _read_state(path)
+    if about.get('stamp') != stamp: return
     part = lambda start: {name[len(start):]: value for name, value in tensors.items() if name.startswith(start)}
-    self.model.load_state_dict(part('model.'))
-    self.average.load_state_dict(part('average.'))
+    try:
+        self.model.load_state_dict(part('model.'))
+        self.average.load_state_dict(part('average.'))
+    except RuntimeError: raise DataError(f'{path}: of another version of the network: remove it, and its run starts again') from None
     moments = {}
     for name, value in part('optimiser.').items(): moments.setdefault(int(name.split('.')[0]), {})[name.split('.')[1]] = value
     self.optimiser.load_state_dict({**self.optimiser.state_dict(), 'state': moments})
+    self.history = json.loads(about['history'])
 
 # %% ../nbs/01b_training.ipynb #5faed331
 def train_epoch(
