@@ -147,11 +147,13 @@ class Run:
     @classmethod
     def read(cls, path):
         "Read a run that `write` wrote"
-        try: table = pq.read_table(path)
-        except pa.ArrowInvalid: raise DataError(f'{path}: damaged: remove it, and the run is made again') from None
-        header = {name.decode(): json.loads(value) for name, value in table.schema.metadata.items()}
-        columns = [table[name].to_pylist() for name in ('slice_file_name', 'fsID', 'label', 'logits')]
-        return cls(header['row'], header['history'], *columns, header['classes'])
+        try:
+            table = pq.read_table(path)
+            header = {name.decode(): json.loads(value) for name, value in table.schema.metadata.items()}
+            columns = [table[name].to_pylist() for name in ('slice_file_name', 'fsID', 'label', 'logits')]
+            return cls(header['row'], header['history'], *columns, header['classes'])
+        except (pa.ArrowException, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise DataError(f'{path}: damaged: remove it, and the run is made again') from None
 
     @property
     def correct(self): return self.logits.argmax(1) == self.labels

@@ -278,7 +278,9 @@ def prepare_mels(
 def _settings(folder):
     "What a prepared folder remembers of its front end and clips; empty for any other folder"
     path = Path(folder)/'front_end.json'
-    return json.loads(path.read_text()) if path.is_file() else {}
+    if not path.is_file(): return {}
+    try: return dict(json.loads(path.read_text(encoding='utf-8')))
+    except (ValueError, TypeError, RecursionError): raise DataError(f'{path}: damaged: remove the folder and prepare it again') from None
 
 def _problems(folder):
     "The clips that could not be read when the folder was prepared, one line each"
@@ -297,7 +299,7 @@ def prepared(
     if setting not in SETTINGS: raise DataError(f'unknown setting {setting!r}: choose one of {", ".join(SETTINGS)}')
     front_end = LogMel(**SETTINGS[setting])
     if remembered := _settings(source):
-        differs = [name for name in ('sample_rate', 'n_fft', 'hop_length', 'n_mels', 'relative') if remembered[name] != front_end.settings[name]]
+        differs = [name for name in ('sample_rate', 'n_fft', 'hop_length', 'n_mels', 'relative') if remembered.get(name) != front_end.settings[name]]
         if version: raise DataError(f'{source}: holds spectrograms, and changed versions are made from sounds: give the source of the sounds')
         if differs: raise DataError(f'{source}: prepared with another {differs[0]} than the setting {setting!r}: prepare it again')
         return Path(source)
@@ -326,15 +328,11 @@ def _clip_arrays(column):
         for first, last in zip(chunk.offsets.to_numpy()[:-1], chunk.offsets.to_numpy()[1:]):
             yield values[starts[first]:starts[last]].reshape(last-first, -1)
 
-def load_mels(
-    folder,           # A prepared data set
-    setting='default' # How clips are brought to one length: an entry of `SETTINGS`
-)->MelData:
-    "Read a prepared data set into one float16 tensor"
+def _read_mels(folder, front_end):
+    "What `load_mels` gives, with the errors of many readers where a file is damaged"
     from datasets import load_from_disk
-    if not _settings(folder): raise DataError(f'{folder}: not a prepared data set: make one with urbansounds_prepare')
-    front_end = LogMel(**SETTINGS[setting])
     rows = load_from_disk(str(folder)).data
+    rows.validate(full=True)
     mel, lengths = torch.empty(rows.num_rows, front_end.n_mels, front_end.n_frames, dtype=torch.float16), torch.empty(rows.num_rows, dtype=torch.long)
     for i, array in enumerate(_clip_arrays(rows.column('mel'))):
         lengths[i] = front_end.n_frames if front_end.padding == 'repeat' else min(array.shape[1], front_end.n_frames)
@@ -342,6 +340,16 @@ def load_mels(
     columns = {c: np.array(rows.column(c).to_pylist()) for c in COLUMNS[1:]}
     names = dict(zip(columns['classID'].tolist(), columns['class'].tolist()))
     return MelData(mel, lengths, torch.from_numpy(columns['classID']), columns, tuple(names[i] for i in sorted(names)), front_end)
+
+def load_mels(
+    folder,           # A prepared data set
+    setting='default' # How clips are brought to one length: an entry of `SETTINGS`
+)->MelData:
+    "Read a prepared data set into one float16 tensor"
+    if not _settings(folder): raise DataError(f'{folder}: not a prepared data set: make one with urbansounds_prepare')
+    try: return _read_mels(folder, LogMel(**SETTINGS[setting]))
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError) as e:
+        raise DataError(f'{folder}: damaged ({type(e).__name__}): remove it and prepare it again') from None
 
 # %% ../nbs/01_spectrogram.ipynb #79442edf
 class Standardise(nn.Module):
