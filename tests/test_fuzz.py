@@ -125,7 +125,7 @@ def changed(change):
     return header(facts, data[8+size:])
 
 def reshaped(facts):
-    name = next(name for name in facts if facts[name].get('shape', [0])[0] > 1)
+    name = next(name for name in facts if (facts[name].get('shape') or [0])[0] > 1)
     facts[name]['shape'] = facts[name]['shape'][::-1] + [1]
 
 CHECKPOINTS = {
