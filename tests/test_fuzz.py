@@ -158,13 +158,13 @@ def test_tokens_stay_secret(tmp_path, three_folds):
     mels = prepared(three_folds, folder=home/'mels', progress=False)
     commands = [('urbansounds_prepare', '--data', str(three_folds), '--folder', 'new', '--push-to-hub', 'someone/something'),
                 ('urbansounds_crossval', '--data', str(mels), '--models', 'cnn1d', '--folds', '1', '--epochs', '1', '--jobs', '1', '--tracking', 'offline', '--results', 'runs'),
-                ('urbansounds_predict', 'dog.wav', 'nowhere.wav'), ('urbansounds_predict', '--checkpoint', 'someone/nothing', 'dog.wav'), ('urbansounds_export', 'model.onnx')]
+                ('urbansounds_predict', '--checkpoint', 'someone/nothing', 'dog.wav'), ('urbansounds_export', 'model.onnx')]
     told = []
     for command, *arguments in commands:
         done = subprocess.run([Path(sys.executable).parent/command, *arguments], cwd=home, env=environment, capture_output=True, timeout=300)
         told.append((command, done.returncode, done.stdout + done.stderr))
-    assert [status for _, status, _ in told] == [1, 0, 1, 1, 0], told
-    assert not any(b'Traceback' in text for _, _, text in told), told
+    assert [status for _, status, _ in told] == [1, 0, 1, 0], told
+    assert not any(b'Traceback' in text or b'given up' in text for _, _, text in told), told    # a prepared folder has no sounds to show: nothing is wrong with that
     files = [path for path in home.rglob('*') if path.is_file()]
     assert (home/'model.onnx') in files and list((home/'runs').rglob('*.wandb'))
     for secret in secrets.values():

@@ -225,10 +225,12 @@ def _tables(path):
     "The tables of a parquet or Arrow file without the audio, one for each row group"
     if not Path(path).is_file(): raise DataError(f'{path}: not a file: copy it again')
     try:
-        if path.endswith('.arrow'): return [pa.ipc.open_stream(pa.memory_map(path)).read_all()]
-        file = pq.ParquetFile(path)
-        if 'audio' not in file.schema_arrow.names: raise DataError(f'{path}: no column `audio`: take a revision of the data set that has it')
-        columns = [c for c in file.schema_arrow.names if c != 'audio']
+        is_arrow = path.endswith('.arrow')
+        file = pa.ipc.open_stream(pa.memory_map(path)).read_all() if is_arrow else pq.ParquetFile(path)
+        names = file.column_names if is_arrow else file.schema_arrow.names
+        if 'audio' not in names: raise DataError(f'{path}: no column `audio`: take a revision of the data set that has it, or the source of a prepared one')
+        if is_arrow: return [file]
+        columns = [c for c in names if c != 'audio']
         return [file.read_row_group(group, columns=columns) for group in range(file.num_row_groups)]
     except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as e:
         if getattr(e, 'errno', None): raise

@@ -403,9 +403,12 @@ def push_mels(
     from datasets import load_from_disk
     from huggingface_hub import HfApi
     token = hub_token()
-    load_from_disk(str(folder)).push_to_hub(name, token=token)
     card = dataset_card(folder, source).encode()
-    HfApi(token=token).upload_file(path_or_fileobj=card, path_in_repo='README.md', repo_id=name, repo_type='dataset')
+    try:
+        load_from_disk(str(folder)).push_to_hub(name, token=token)
+        HfApi(token=token).upload_file(path_or_fileobj=card, path_in_repo='README.md', repo_id=name, repo_type='dataset')
+    except Exception as e: # the client raises many kinds; their texts are left out, as nobody knows what they quote
+        raise DataError(f'{name}: not published ({type(e).__name__}): go online, check the name and the rights of the token, then run the same command again') from None
 
 # %% ../nbs/01_spectrogram.ipynb #3672c8d8
 @command
