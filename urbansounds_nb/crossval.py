@@ -158,10 +158,10 @@ class Run:
             if header.get('checksum') not in (None, str(crc32(b''.join(parts))).encode()): raise ValueError('another checksum')
             row, history, classes = map(json.loads, parts)
             columns = [table[name].to_pylist() for name in ('slice_file_name', 'fsID', 'label', 'logits')]
-        except (OSError, ValueError, KeyError, AttributeError) as e:
+            return cls(row, history, *columns, classes)
+        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             if getattr(e, 'errno', None): raise                            # the disk's fault, not the file's
             raise DataError(f'{path}: damaged: remove it, and the run is made again') from None
-        return cls(row, history, *columns, classes)
 
     @property
     def correct(self): return self.logits.argmax(1) == self.labels

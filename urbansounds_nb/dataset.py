@@ -89,9 +89,33 @@ def _missing_bytes(data):
 def _mono(wave):
     "The mean of the channels of (samples, channels); of two it is far faster than NumPy's `mean`, and equal to the bit"
     if wave.shape[1] == 1: return wave[:, 0]
-    return (wave[:, 0] + wave[:, 1])/2 if wave.shape[1] == 2 else wave.mean(1)
+    with np.errstate(over='ignore', invalid='ignore'): return (wave[:, 0] + wave[:, 1])/2 if wave.shape[1] == 2 else wave.mean(1)
+
+def _is_sound(wave):
+    "Are these numbers, and none so large that its square is infinite in a spectrogram?"
+    return bool(np.abs(wave).max(initial=0) < 1e10)
+
+class _Bytes(io.BytesIO):
+    "Bytes whose damaged header leads nowhere before their beginning"
+    def seek(self, offset, whence=0): return super().seek(max(0, offset) if whence == 0 else offset, whence)
+
+def _blocks(file, size):
+    "The samples of an open file, at most `size` at once: those that are there, whatever the header says"
+    while len(block := file.read(size, dtype='float32', always_2d=True)): yield block
 
 # %% ../nbs/00_dataset.ipynb #3bfc745c
+def _decoded(data, name):
+    "The bytes of a file as mono and its sample rate; a header cannot make it ask for more memory than a clip needs"
+    with sf.SoundFile(_Bytes(data)) as file:
+        rate, pieces = file.samplerate, []
+        if not 1000 <= rate <= 2_000_000: raise DataError(f'{name}: a sample rate of {rate} Hz: convert it to one between 1000 and 2 000 000')
+        left = most = min(300*rate, 2**24)
+        for block in _blocks(file, max(1, 2**20//file.channels)):
+            pieces.append(_mono(block))
+            left -= len(block)
+            if left < 0: raise DataError(f'{name}: longer than {most/rate:.0f} s: cut clips out of it')
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32), rate
+
 def read_audio(
     audio,       # A path, bytes, or the `audio` dictionary of a record
     name:str='', # What to call it in an error message
@@ -102,12 +126,12 @@ def read_audio(
     if not data: raise DataError(f'{name}: the file is empty: copy it again or remove it from the list')
     if missing := _missing_bytes(data):
         raise DataError(f'{name}: truncated, {missing} bytes of sound are missing: copy it again or remove it from the list')
-    try: wave, rate = sf.read(io.BytesIO(data), dtype='float32', always_2d=True)
+    try: wave, rate = _decoded(data, name)
     except sf.LibsndfileError as e:
         raise DataError(f'{name}: not readable as audio ({e.error_string.strip(" .")}): replace it or remove it from the list') from None
     if not len(wave): raise DataError(f'{name}: no samples in it: replace it or remove it from the list')
-    if not np.isfinite(wave).all(): raise DataError(f'{name}: samples that are not numbers (NaN or infinite): write the file again')
-    return _mono(wave), rate
+    if not _is_sound(wave): raise DataError(f'{name}: samples that are not numbers (NaN or infinite) or far too large: write the file again')
+    return wave, rate
 
 # %% ../nbs/00_dataset.ipynb #f7a6d23b
 @lru_cache(maxsize=2)
@@ -125,8 +149,9 @@ def read_bytes(
     if audio.get('bytes') is not None: return audio['bytes']
     path = Path(audio['path'])
     if not path.is_file(): raise DataError(f'{path}: no such file: correct the list or put the file there')
-    if 'row' in audio: return _audio_rows(str(path), audio['group'])[audio['row']].as_py()['bytes']
-    return path.read_bytes()
+    if 'row' not in audio: return path.read_bytes()
+    try: return bytes(memoryview(_audio_rows(str(path), audio['group'])[audio['row']].as_py()['bytes']))
+    except (pa.ArrowException, KeyError, TypeError): raise DataError(f'{path}: no sound in row {audio["row"]} of part {audio["group"]}: copy it again') from None
 
 # %% ../nbs/00_dataset.ipynb #b4a0705e
 def resample(
@@ -143,23 +168,30 @@ COLUMNS = ('audio', 'slice_file_name', 'fsID', 'start', 'end', 'salience', 'fold
 
 def _read_csv(path, needed):
     "The lines of a CSV as dictionaries, once the columns in `needed` are known to be there"
-    try: lines = list(csv.DictReader(path.read_text(encoding='utf-8-sig').splitlines()))
+    if path.exists() and not path.is_file(): raise DataError(f'{path}: not a file: put a list of the clips there')
+    if path.exists() and path.stat().st_size > 5e7: raise DataError(f'{path}: larger than 50 MB: is this a list of clips?')
+    try: lines = list(csv.DictReader(io.StringIO(path.read_text(encoding='utf-8-sig'))))
     except UnicodeDecodeError: raise DataError(f'{path}: not UTF-8 text: save it as UTF-8') from None
+    except csv.Error as e: raise DataError(f'{path}: not a table ({e}): correct it') from None
     if not lines: raise DataError(f'{path}: no line with a clip in it: it needs the columns {", ".join(needed)}')
     for column in needed:
         if column not in lines[0]: raise DataError(f'{path}: no column `{column}`: it needs the columns {", ".join(needed)}')
     for number, line in enumerate(lines, 2):
         if None in line or None in line.values(): raise DataError(f'{path}: line {number} has not as many values as the header: correct it')
+        if re.search(r'[\x00-\x1f\x7f\x85\u2028\u2029]', ''.join(line.values())): raise DataError(f'{path}: line {number} has a control character or a new line in a value: correct it')
     return lines
 
 def _number(line, column, where, kind=int):
     "The value of a column as a number"
-    try: return kind(line[column])
-    except (TypeError, ValueError): raise DataError(f'{where}: {column} is {line[column]!r}, not a number: correct it') from None
+    try:
+        if abs(value := kind(line[column])) < 2**31 or value != value: return value
+    except (TypeError, ValueError): pass
+    raise DataError(f'{where}: {column} is {line[column]!r}, not a number of a sensible size: correct it')
 
 def _inside(folder, name, where):
     "The path `folder/name`, if it does not lead out of the folder"
-    file = (folder/name).resolve()
+    try: file = (folder/name).resolve()
+    except (OSError, RuntimeError): raise DataError(f'{where}: {name} is a link that leads nowhere: replace it') from None
     if not file.is_relative_to(folder.resolve()): raise DataError(f'{where}: {name} lies outside the folder: give paths inside it')
     return file
 
@@ -202,12 +234,26 @@ def load_archive(
 # %% ../nbs/00_dataset.ipynb #91e9bb75
 def _tables(path):
     "The tables of a parquet or Arrow file without the audio, one for each row group"
+    if not Path(path).is_file(): raise DataError(f'{path}: not a file: copy it again')
     try:
-        if path.endswith('.arrow'): return [pa.ipc.open_stream(pa.memory_map(path)).read_all()]
-        file = pq.ParquetFile(path)
-        columns = [c for c in file.schema_arrow.names if c != 'audio']
+        is_arrow = path.endswith('.arrow')
+        file = pa.ipc.open_stream(pa.memory_map(path)).read_all() if is_arrow else pq.ParquetFile(path)
+        names = file.column_names if is_arrow else file.schema_arrow.names
+        if 'audio' not in names: raise DataError(f'{path}: no column `audio`: take a revision of the data set that has it, or the source of a prepared one')
+        if is_arrow: return [file]
+        columns = [c for c in names if c != 'audio']
         return [file.read_row_group(group, columns=columns) for group in range(file.num_row_groups)]
-    except pa.ArrowInvalid: raise DataError(f'{path}: not a parquet or Arrow file, or cut off: copy it again') from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as e:
+        if getattr(e, 'errno', None): raise
+        raise DataError(f'{path}: not a parquet or Arrow file, or cut off: copy it again') from None
+
+def _check_record(record, where):
+    "Refuse a row whose values are of the wrong kind"
+    kinds = dict(start=(int, float), end=(int, float), salience=int, fold=int, classID=int, slice_file_name=str) | {'class': str}
+    for column, kind in kinds.items():
+        if not isinstance(record[column], kind): raise DataError(f'{where}: {column} is {str(record[column])[:40]!r}: copy it again')
+    if record['fold'] < 1: raise DataError(f'{where}: fold {record["fold"]}: folds count from 1')
+    if record['classID'] not in range(10_000): raise DataError(f'{where}: classID {record["classID"]}: classes count from 0')
 
 def load_parquet(
     files, # Paths of parquet files (or Arrow files written by `datasets`) with the columns of the Hub data set
@@ -219,6 +265,7 @@ def load_parquet(
             for column in COLUMNS[1:]:
                 if column not in table.column_names: raise DataError(f'{path}: no column `{column}`: take a revision of the data set that has it')
             for row, record in enumerate(table.select(COLUMNS[1:]).to_pylist()):
+                _check_record(record, f'{path}: row {row} of part {group}')
                 records.append({'audio': {'bytes': None, 'path': path, 'group': group, 'row': row}, **record})
     return records
 

@@ -115,7 +115,7 @@ def about(
     if not Path(path).is_file(): raise DataError(f'{path}: no such checkpoint: give the path of a .safetensors file')
     try:
         with safe_open(path, 'pt') as file: return {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
-    except (SafetensorError, json.JSONDecodeError) as e: raise DataError(f'{path}: not a checkpoint of this project ({e}): copy it again') from None
+    except (SafetensorError, json.JSONDecodeError, RecursionError) as e: raise DataError(f'{path}: not a checkpoint of this project ({e}): copy it again') from None
 
 def load(
     path,         # A checkpoint

@@ -28,7 +28,7 @@ from fastcore.script import Param
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
-from .dataset import CLASSES, DataError, _missing_bytes, _mono, command, load_clips, one_line_errors, read_audio, resample, written_whole
+from .dataset import CLASSES, DataError, _blocks, _Bytes, _is_sound, _missing_bytes, _mono, command, load_clips, one_line_errors, read_audio, resample, written_whole
 from .models import Classifier, about, load as read_checkpoint
 from .spectrogram import CITATION, hub_token, mel_filters, show_mel
 
@@ -112,7 +112,9 @@ def load(
         usual = Usual(*np.shape(header['usual']['means'])) if 'usual' in header else None
         if usual: usual.load_state_dict({name: torch.tensor(values) for name, values in header['usual'].items()})
         return Listener(model, header.get('temperature', 1.), header.get('unknown_below', 0.), header.get('unknown_beyond', math.inf), usual, header)
-    except (KeyError, TypeError, AttributeError, RuntimeError) as e: raise DataError(f'{path}: its header lacks something or makes no sense ({e}): copy the checkpoint again') from None
+    except DataError: raise
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as e:
+        raise DataError(f'{path}: its header lacks something or makes no sense ({" ".join(str(e).split())[:80]}): copy the checkpoint again') from None
 
 default_listener = lru_cache(maxsize=1)(load)
 
@@ -162,12 +164,8 @@ def _samples(array, name):
     if array.dtype == np.uint8: array = (array.astype(np.float32)-128)/128
     elif array.dtype.kind == 'i': array = array.astype(np.float32)/-float(np.iinfo(array.dtype).min)
     elif array.dtype.kind != 'f': raise DataError(f'{name}: an array of {array.dtype}: give floats in [-1, 1] or integers')
-    if not np.isfinite(array).all(): raise DataError(f'{name}: samples that are not numbers (NaN or infinite): write the sound again')
+    if not _is_sound(array): raise DataError(f'{name}: samples that are not numbers (NaN or infinite) or far too large: write the sound again')
     return np.ascontiguousarray(array if array.ndim == 1 else array.mean(1), np.float32)
-
-class _Bytes(io.BytesIO):
-    "Bytes whose damaged header leads nowhere before their beginning"
-    def seek(self, offset, whence=0): return super().seek(max(0, offset) if whence == 0 else offset, whence)
 
 def _open_file(audio, name):
     "The file behind a path or bytes, if it is complete"
@@ -183,12 +181,12 @@ def _open_file(audio, name):
         reason = e.error_string.strip(' .') if isinstance(e, sf.LibsndfileError) else 'no header'
         raise DataError(f'{name}: not readable as audio ({reason}): convert it to WAV or FLAC') from None
 
-def _blocks(file, size, name):
+def _sound_blocks(file, size, name):
     "The samples of an open file, block by block"
     n_read = 0
     try:
         with file:
-            for block in file.blocks(size, dtype='float32', always_2d=True):
+            for block in _blocks(file, size):
                 n_read += len(block)
                 yield _samples(_mono(block), name)
     except sf.LibsndfileError as e: raise DataError(f'{name}: damaged after {n_read/file.samplerate:.1f} s ({e.error_string.strip(" .")}): copy it again') from None
@@ -207,7 +205,7 @@ def open_sound(
         rate, n_channels = file.samplerate, file.channels
     elif not rate: raise DataError(f'{name}: an array says nothing of its sample rate: give `rate`, in Hz')
     if not 1000 <= rate <= 2_000_000: raise DataError(f'{name}: a sample rate of {rate} Hz: convert it to one between 1000 and 2 000 000')
-    if not isinstance(audio, np.ndarray): return rate, _blocks(file, max(1, min(10*rate, 2**20//n_channels)), name)
+    if not isinstance(audio, np.ndarray): return rate, _sound_blocks(file, max(1, min(10*rate, 2**20//n_channels)), name)
     if not audio.size: raise DataError(f'{name}: no samples in it: record it again')
     rate = round(rate)
     return rate, (_samples(audio[start:start+10*rate], name) for start in range(0, len(audio), 10*rate))

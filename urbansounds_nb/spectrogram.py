@@ -289,8 +289,9 @@ def prepare_mels(
 def _settings(folder):
     "What a prepared folder remembers of its front end and clips; empty for any other folder"
     path = Path(folder)/'front_end.json'
-    try: return json.loads(path.read_text()) if path.is_file() else {}
-    except ValueError: raise DataError(f'{path}: damaged: remove {folder}, and prepare it again') from None
+    if not path.is_file(): return {}
+    try: return dict(json.loads(path.read_text(encoding='utf-8')))
+    except (ValueError, TypeError, RecursionError): raise DataError(f'{path}: damaged: remove {folder}, and prepare it again') from None
 
 def _problems(folder):
     "The clips that could not be read when the folder was prepared, one line each"
@@ -344,20 +345,16 @@ def _clip_arrays(column):
 def _rows(folder):
     "The Arrow table of a prepared data set, once each of its files is known to be whole"
     from datasets import load_from_disk
-    damaged = f'{{}}: damaged: remove {folder}, and prepare it again'
     for name, checksum in _settings(folder).get('checksums', {}).items():
         path = Path(folder)/name
-        if not path.is_file() or crc32(path.read_bytes()) != checksum: raise DataError(damaged.format(path))
-    try: return load_from_disk(str(folder)).data
-    except (OSError, ValueError, KeyError): raise DataError(damaged.format(folder)) from None
+        if not path.is_file() or crc32(path.read_bytes()) != checksum: raise DataError(f'{path}: damaged: remove {folder}, and prepare it again')
+    rows = load_from_disk(str(folder)).data
+    rows.validate(full=True)
+    return rows
 
-def load_mels(
-    folder,           # A prepared data set
-    setting='default' # How clips are brought to one length: an entry of `SETTINGS`
-)->MelData:
-    "Read a prepared data set into one float16 tensor"
-    if not _settings(folder): raise DataError(f'{folder}: not a prepared data set: make one with urbansounds_prepare')
-    front_end, rows = LogMel(**SETTINGS[setting]), _rows(folder)
+def _read_mels(folder, front_end):
+    "What `load_mels` gives, with the errors of many readers where a file is damaged"
+    rows = _rows(folder)
     mel, lengths = torch.empty(rows.num_rows, front_end.n_mels, front_end.n_frames, dtype=torch.float16), torch.empty(rows.num_rows, dtype=torch.long)
     for i, array in enumerate(_clip_arrays(rows.column('mel'))):
         lengths[i] = front_end.n_frames if front_end.padding == 'repeat' else min(array.shape[1], front_end.n_frames)
@@ -365,6 +362,17 @@ def load_mels(
     columns = {c: np.array(rows.column(c).to_pylist()) for c in COLUMNS[1:]}
     names = dict(zip(columns['classID'].tolist(), columns['class'].tolist()))
     return MelData(mel, lengths, torch.from_numpy(columns['classID']), columns, tuple(names[i] for i in sorted(names)), front_end)
+
+def load_mels(
+    folder,           # A prepared data set
+    setting='default' # How clips are brought to one length: an entry of `SETTINGS`
+)->MelData:
+    "Read a prepared data set into one float16 tensor"
+    if not _settings(folder): raise DataError(f'{folder}: not a prepared data set: make one with urbansounds_prepare')
+    try: return _read_mels(folder, LogMel(**SETTINGS[setting]))
+    except DataError: raise
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError) as e:
+        raise DataError(f'{folder}: damaged ({type(e).__name__}): remove it and prepare it again') from None
 
 # %% ../nbs/01_spectrogram.ipynb #79442edf
 class Standardise(nn.Module):
@@ -418,9 +426,12 @@ def push_mels(
     from datasets import load_from_disk
     from huggingface_hub import HfApi
     token = hub_token()
-    load_from_disk(str(folder)).push_to_hub(name, token=token)
     card = dataset_card(folder, source).encode()
-    HfApi(token=token).upload_file(path_or_fileobj=card, path_in_repo='README.md', repo_id=name, repo_type='dataset')
+    try:
+        load_from_disk(str(folder)).push_to_hub(name, token=token)
+        HfApi(token=token).upload_file(path_or_fileobj=card, path_in_repo='README.md', repo_id=name, repo_type='dataset')
+    except Exception as e: # the client raises many kinds; their texts are left out, as nobody knows what they quote
+        raise DataError(f'{name}: not published ({type(e).__name__}): go online, check the name and the rights of the token, then run the same command again') from None
 
 # %% ../nbs/01_spectrogram.ipynb #3672c8d8
 @command
