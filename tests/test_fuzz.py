@@ -29,7 +29,7 @@ def test_broken_sounds(tmp_path, found):
     assert set(rows) == set(audio.DAMAGES) and sum(sum(counts.values()) for counts in rows.values()) == 300
     assert all(rows[kind]['refused'] == sum(rows[kind].values()) for kind in ('not numbers', 'four gigabytes in 44 bytes'))
 
-def test_a_crash_and_a_hang_are_seen(tmp_path, monkeypatch):
+def test_a_crash_is_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(audio, '_work', _dying)
     worker = audio.Worker()
     assert worker.judge('read_audio', tmp_path/'x').startswith('crash')
@@ -60,6 +60,10 @@ def test_no_more_than_a_clip_is_held(tmp_path):
 def test_a_list_of_sixty_megabytes(tmp_path):
     (tmp_path/'list.csv').write_bytes(b'path,class\n' + b'a.wav,cat\n'*6_000_000)
     with pytest.raises(DataError, match='larger than 50 MB'): load_clips(tmp_path)
+
+@pytest.mark.parametrize('kind, seed', [('list with odd marks', 9), ('hostile archive', 28), ('damaged archive', 3), ('damaged preparation', 0)])
+def test_what_was_once_lost(tmp_path, kind, seed):
+    assert folders.outcome(kind, seed, tmp_path) == 'refused'              # few clips of a class, a link to nothing, a wrong checksum, JSON of another kind
 
 # --- nothing is unpickled, nothing is run
 

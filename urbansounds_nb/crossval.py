@@ -234,7 +234,10 @@ def teacher_path(
 def pretrain(model, data, rows, recipe, seed, tick, checkpoint)->list:
     "Let the network of a classifier guess hidden parts of its training clips; the history"
     task = HiddenMoments(model.standardise, model.network).to(next(model.parameters()).device)
-    return train(task, data, rows, recipe, seed, each_epoch=lambda _: tick() or {}, checkpoint=checkpoint)
+    def each_epoch(_):
+        tick()
+        return {}
+    return train(task, data, rows, recipe, seed, each_epoch=each_epoch, checkpoint=checkpoint)
 
 # %% ../nbs/04_crossval.ipynb #a9b7c3d6
 def run_fold(
@@ -288,7 +291,7 @@ def combine(
 )->list:                   # A run for each group
     "Ensembles: the mean of the members' probabilities"
     groups, made = {}, []
-    for run in runs: groups.setdefault(tuple(run.row[key] for key in by), []).append(run)
+    for run in sorted(runs, key=lambda run: run.row['seed']): groups.setdefault(tuple(run.row[key] for key in by), []).append(run)
     for some in groups.values():
         if len(some) < n_members: continue
         first, logits = some[0], torch.stack([torch.tensor(run.logits).softmax(1) for run in some]).mean(0).log().numpy()

@@ -9,7 +9,7 @@ __all__ = ['COLUMNS', 'HUB_ID', 'HUB_REVISION', 'OFFICIAL_COUNTS', 'SPLIT_RECORD
            'validate_clips', 'show_folds', 'leaked_share', 'check_folds']
 
 # %% ../nbs/00_dataset.ipynb #cd228d7e
-import csv, gc, hashlib, io, os, re, signal, sys, tarfile, zlib
+import csv, gc, hashlib, io, os, re, signal, sys, tarfile
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -225,7 +225,9 @@ def load_archive(
             if folder.exists(): return load_official(folder)              # another process was faster
             try:
                 with tarfile.open(path) as archive: archive.extractall(partial, filter='data')
-            except (tarfile.TarError, EOFError, zlib.error) as e: raise DataError(f'{path}: not extracted ({str(e).splitlines()[0]}): download it again') from None
+            except Exception as e: # a damaged archive fails in many ways; only a full disk and the like have a number
+                if getattr(e, 'errno', None): raise
+                raise DataError(f'{path}: not extracted ({(str(e).splitlines() or [type(e).__name__])[0]}): download it again') from None
             inner = [p.parent.parent for p in partial.glob('**/metadata/UrbanSound8K.csv')]
             if not inner: raise DataError(f'{path}: no metadata/UrbanSound8K.csv in it: is this UrbanSound8K?')
             inner[0].rename(folder)
@@ -296,6 +298,7 @@ def make_folds(
     from sklearn.model_selection import StratifiedGroupKFold
     groups, folds = np.asarray(groups).astype(str), np.zeros(len(labels), int)
     if len(set(groups)) < n_folds: raise DataError(f'{len(set(groups))} groups are too few for {n_folds} folds: record more, or give a `fold` column')
+    if max(Counter(labels).values()) < n_folds: raise DataError(f'every class has fewer clips than there are folds ({n_folds}): record more, or give a `fold` column')
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     for fold, (_, test) in enumerate(splitter.split(groups, labels, groups), 1): folds[test] = fold
     return folds
