@@ -145,7 +145,7 @@ def kill(rng, kills, whole, source, jobs, work, say=lambda *words: print(*words,
             good = status == 0 and same(whole, place/'runs') and not leftovers(place)
             say(f'{place.name}: {"same as never killed" if good else "DIFFERS"} {leftovers(place) or ""}')
             tally.update('survived' if good and one else 'lost' for one in went)
-        yield f'cross-validation, {named_jobs(jobs)}: {stop.name} at a random moment', tally
+        yield f'cross-validation, {named_jobs(jobs)}, {stop.name}', tally
 
 def prepared_bytes(cache):
     "What was prepared; the descriptions name it after the recordings, with the times at which these were written"
@@ -164,7 +164,7 @@ def kill_preparation(rng, kills, work, say=lambda *words: print(*words, flush=Tr
             good = status == 0 and prepared_bytes(place/'cache') == whole and not leftovers(place)
             say(f'{place.name}: {"same as never killed" if good else "DIFFERS"} {leftovers(place) or ""}')
             tally.update('survived' if good and one else 'lost' for one in went)
-        yield f'preparation of the embedded data: {stop.name} at a random moment', tally
+        yield f'preparation of the embedded data, {stop.name}', tally
 
 # --- two at once, a worker killed
 
