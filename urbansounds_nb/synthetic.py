@@ -7,6 +7,7 @@ __all__ = ['CLASSES', 'draw_recipe', 'synthesise', 'alone', 'made_beside', 'writ
 
 # %% ../nbs/00a_synthetic.ipynb #a346a467
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
@@ -343,7 +344,8 @@ def write_synthetic(
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
             raise FileExistsError(f'{folder}: something else is there: delete it or name another folder')
         for sub in ['metadata', *(f'audio/fold{k}' for k in range(1, n_folds + 1))]: (root/sub).mkdir(parents=True)
-        for r in recordings: _write_recording(root/'audio'/f'fold{r["fold"]}', r)
+        with ThreadPoolExecutor(1) as pool:                   # here, soundfile's callbacks would swallow Ctrl-C
+            for _ in pool.map(lambda r: _write_recording(root/'audio'/f'fold{r["fold"]}', r), recordings): pass
         (root/'metadata'/'UrbanSound8K.csv').write_bytes(_csv(recordings).encode())
         if folder.exists(): folder.rmdir()                    # empty, as we saw
         root.rename(folder)

@@ -145,21 +145,26 @@ def kill(rng, kills, whole, source, jobs, work, say=lambda *words: print(*words,
             good = status == 0 and same(whole, place/'runs') and not leftovers(place)
             say(f'{place.name}: {"same as never killed" if good else "DIFFERS"} {leftovers(place) or ""}')
             tally.update('survived' if good and one else 'lost' for one in went)
-        yield f'cross-validation, {named_jobs(jobs)}: {stop.name} at a random moment', tally
+        yield f'cross-validation, {named_jobs(jobs)}, {stop.name}', tally
 
-def prepared_bytes(cache): return {path.name: path.read_bytes() for path in cache.glob('prepared/*/*') if path.suffix in ('.arrow', '.txt', '.json')}
+def prepared_bytes(cache):
+    "What was prepared; the descriptions name it after the recordings, with the times at which these were written"
+    return {path.name: path.read_bytes() for path in cache.glob('prepared/*/*') if path.name not in ('front_end.json', 'state.json')}
 
 def kill_preparation(rng, kills, work, say=lambda *words: print(*words, flush=True)):
     "Kill `urbansounds_prepare`, which makes the embedded recordings first"
     whole_seconds = duration('urbansounds_prepare', work/'never-killed')
+    whole = prepared_bytes(work/'never-killed')
     for stop in signal.SIGKILL, signal.SIGTERM, signal.SIGINT:
-        place = work/f'prepare-{stop.name}'
-        place.mkdir()
-        went, status = kill_chain(rng, kills, whole_seconds, 'urbansounds_prepare', stop, place, say)
-        ours, theirs = (prepared_bytes(cache) for cache in (place/'cache', work/'never-killed'))
-        good = status == 0 and {**ours, 'front_end.json': 0, 'state.json': 0} == {**theirs, 'front_end.json': 0, 'state.json': 0} and len(ours) > 4 and not leftovers(place)
-        say(f'{place.name}: {"same as never killed" if good else "DIFFERS"} {leftovers(place) or ""}')
-        yield f'preparation of the embedded data: {stop.name} at a random moment', Counter('survived' if good and one else 'lost' for one in went)
+        tally, chain = Counter(), 0
+        while sum(tally.values()) < kills:
+            place, chain = work/f'prepare-{stop.name}-{chain}', chain + 1
+            place.mkdir()
+            went, status = kill_chain(rng, kills-sum(tally.values()), whole_seconds, 'urbansounds_prepare', stop, place, say)
+            good = status == 0 and prepared_bytes(place/'cache') == whole and not leftovers(place)
+            say(f'{place.name}: {"same as never killed" if good else "DIFFERS"} {leftovers(place) or ""}')
+            tally.update('survived' if good and one else 'lost' for one in went)
+        yield f'preparation of the embedded data, {stop.name}', tally
 
 # --- two at once, a worker killed
 
