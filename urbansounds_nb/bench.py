@@ -346,10 +346,10 @@ def epoch_shares(
 def _epoch_times(names, n, repeats): return medians(repeats, *(Epochs(name, n) for name in names))
 
 def _minutes(names, quick):
-    "Minutes that a run takes which trains on two of the official folds, one thread"
+    "Minutes that a run takes which trains on two of the official folds, one thread; for networks that see every clip at full length"
     rows, n_train = [], 1732                             # two of the folds 1, 2 and 10, on average
     for name in names:
-        n = 32 if quick else 512 if MODELS[TRAININGS[name].model][1] != 'seed' else 128
+        n = 32 if quick else 512
         versions = 1 + len(VERSIONS) if TRAININGS[name].versions else 1
         seconds, = in_process(_epoch_times, (name,), n, 1, threads=1, environment=_MEMORY).value
         shown = versions*n_train*TRAININGS[name].recipe.within(versions*n_train).epochs
@@ -371,7 +371,7 @@ def _training(data, quick):
             compared(f'training step, ResidualCNN, {cores} processes', 'ms per clip', 1000*together/n, bar=1.5, clips=n),
             *(compared(f'share: {part}', '% of an epoch', share) for part, share in shares.items()),
             compared('share: not forward, loss, backward, step', '% of an epoch', 100-compute, bar=5.),
-            *_minutes(('residual-cnn', 'conv-transformer', 'sb-cnn-augmented', 'cnn1d', 'transformer', 'cnn1d-seed', 'transformer-seed'), quick)]
+            *_minutes(('residual-cnn', 'conv-transformer', 'sb-cnn-augmented', 'cnn1d', 'transformer', 'cnn1d-seed'), quick)]
 
 # %% ../nbs/08_speed.ipynb #4f24f1c9
 def show_shares(
