@@ -17,6 +17,8 @@ def run(path):
     from execnb.nbio import read_nb, write_nb
     from execnb.shell import CaptureShell
     notebook = read_nb(path)
+    for cell in notebook.cells:
+        if cell.cell_type == 'code': cell['outputs'] = []          # a cell that says nothing now would keep what it said before
     CaptureShell(path, mpl_format='png').run_all(notebook, exc_stop=True)
     for cell in notebook.cells:
         if cell.cell_type != 'code': continue

@@ -14,7 +14,7 @@ __all__ = ['TRAININGS', 'STEPS', 'ENSEMBLES', 'split', 'Training', 'named', 'sur
 import csv, io, json, os, platform, shutil, signal, subprocess, sys, time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from threading import Thread, current_thread, main_thread
@@ -29,6 +29,7 @@ from fastcore.xml import Body, Div, Figcaption, Figure, H1, Head, Html, Meta, No
 from tqdm.auto import tqdm
 import urbansounds_nb
 from .augment import VERSIONS, Augmentation, BackgroundMix, Compressor, Equaliser, Mask, Mixup, RandomGain, RepeatOrCrop, TimeShift, default_augmentation
+from .cluster import process_group, rank_and_size, spread, wait_for_all
 from .dataset import SPLIT_RECORDINGS, DataError, check_folds, command, load_clips, make_folds, one_line_errors, read_audio, written_whole
 from .models import MODELS, Classifier, load, save
 from .spectrogram import MelData, load_mels, prepared
@@ -255,7 +256,9 @@ def run_fold(
     identity = dict(model=name, scored_on='validation' if validate else 'test', fold=fold, seed=seed)
     path = run_path(folder, **identity)
     checkpoint, trained = (path.parents[1]/place/f'{path.stem}.safetensors' for place in ('unfinished', 'models'))
-    with alone(checkpoint):
+    leads = rank_and_size()[0] == 0                                        # of several processes that train one model, one writes
+    with alone(checkpoint) if leads else nullcontext():
+        wait_for_all()
         run = finished_run(path, data, training, recipe)
         if not run:
             for file in (path, trained): file.parent.mkdir(parents=True, exist_ok=True)
@@ -271,9 +274,11 @@ def run_fold(
             run = Run({}, history, *(data.columns[c][rows] for c in ('slice_file_name', 'fsID', 'classID')), logits, data.classes)
             run.row = identity | facts(run) | dict(parameters=sum(p.numel() for p in model.parameters()), threads=torch.get_num_threads(),
                                                    data=data_name(data), recipe=recipe.settings, augmentation=repr(training.augmentation)) | surroundings()
-            save(model, trained, results=run.row)
-            run.write(path)
-        for left in (checkpoint, checkpoint.with_suffix('.pretraining')): left.unlink(missing_ok=True)
+            if leads:
+                save(model, trained, results=run.row)
+                run.write(path)
+        if leads:
+            for left in (checkpoint, checkpoint.with_suffix('.pretraining')): left.unlink(missing_ok=True)
     return run
 
 # %% ../nbs/04_crossval.ipynb #c737543f
@@ -599,11 +604,13 @@ def load_data(
     setting:str,        # Of the front end
     versions:bool,      # Append the `VERSIONS` of all clips?
     progress:bool=True, # Show progress?
+    engine:str='local', # Who prepares: 'local' or 'ray'
 )->MelData:
     "Prepare and load spectrograms; versions stand behind the clips, in the same order"
-    data = load_mels(prepared(source, setting, progress=progress), setting)
+    how = dict(progress=progress, engine=engine)
+    data = load_mels(prepared(source, setting, **how), setting)
     if not versions: return data
-    others = [load_mels(prepared(source, setting, progress=progress, version=name, change=change), setting) for name, change in VERSIONS.items()]
+    others = [load_mels(prepared(source, setting, version=name, change=change, **how), setting) for name, change in VERSIONS.items()]
     if any(len(other) != len(data) for other in others): raise DataError(f'{source}: some clips could not be changed: see the lines above')
     joined = (torch.cat([getattr(part, name) for part in (data, *others)]) for name in ('mel', 'lengths', 'labels'))
     return MelData(*joined, data.columns, data.classes, data.front_end)
@@ -672,6 +679,38 @@ def _one_by_one(jobs, data, threads, bar, done, **kwargs):
         for name, fold, seed in jobs: done(run_fold(data[data_key(name)], name, fold, seed, tick=bar.update, **kwargs))
     finally: torch.set_num_threads(before)
 
+# %% ../nbs/04_crossval.ipynb #012c42bf
+def _on_node(shared, name, fold, seed, folder, validate, epochs, threads, needed):
+    "One run on a machine of a cluster; the names and contents of its files, predictions first"
+    torch.set_num_threads(threads)
+    *tensors, columns, classes, front_end = shared[data_key(name)]
+    for path, content in needed.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists(): path.write_bytes(content)
+    run_fold(MelData(*map(torch.from_numpy, tensors), columns, classes, front_end), name, fold, seed, folder, validate, epochs)
+    path = run_path(folder, name, 'validation' if validate else 'test', fold, seed)
+    return {file: file.read_bytes() for file in (path, path.parents[1]/'models'/f'{path.stem}.safetensors')}
+
+def _on_cluster(jobs, data, threads, bar, done, gpus, folder, validate, epochs):
+    "Work on all jobs that are not finished on a Ray cluster"
+    folder, scored_on = Path(folder).absolute(), 'validation' if validate else 'test'
+    shared = {key: (d.mel.numpy(), d.lengths.numpy(), d.labels.numpy(), d.columns, d.classes, d.front_end) for key, d in data.items()}
+    def arrived(files):
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with written_whole(path) as file: file.write_bytes(content)
+        run = Run.read(next(iter(files)))
+        bar.update(run.row['epochs'])
+        done(run)
+    def left():
+        for name, fold, seed in jobs:
+            path, mels = run_path(folder, name, scored_on, fold, seed), data[data_key(name)]
+            if run := finished_run(path, mels, named(name), plan(mels, name, fold, validate, epochs)[2]): done(run)
+            else:
+                teachers = [teacher_path(folder/'models', teacher, scored_on, *which) for teacher, *which in named(name).lessons(fold)]
+                yield name, fold, seed, folder, validate, epochs, threads, {path: path.read_bytes() for path in teachers}
+    spread(_on_node, left(), arrived, shared, cpus=threads, gpus=gpus)
+
 # %% ../nbs/04_crossval.ipynb #7a03630b
 def all_jobs(
     models,    # Names of trainings
@@ -682,6 +721,25 @@ def all_jobs(
     jobs = [(name, fold, seed) for seed in range(seeds) for name in models for fold in folds]
     return list(dict.fromkeys([lesson for name, fold, _ in jobs for lesson in named(name).lessons(fold)] + jobs))
 
+# %% ../nbs/04_crossval.ipynb #63b1774e
+def _check(models, validate, engine, **numbers):
+    "Refuse what a cross-validation cannot do"
+    for name in models:
+        named(name)
+        if name in STEPS and not validate: raise DataError(f'{name} is for comparisons on validation recordings: add --validate')
+    for name, value in numbers.items():
+        if value < (least := int(name in ('seeds', 'threads'))): raise DataError(f'{name} is {value}: give at least {least}')
+    if engine == 'ray' and rank_and_size()[1] > 1: raise DataError('a cluster starts its own processes: give --engine ray without torchrun')
+
+def _work_on(jobs, engine, n_jobs, gpus, **how):
+    "Work on all jobs by an engine, in two waves: those that learn from others wait for these"
+    n_jobs = 1 if rank_and_size()[1] > 1 else n_jobs or (1 if torch.cuda.is_available() else os.cpu_count())
+    for some in ([job for job in jobs if bool(named(job[0]).teachers) == waits] for waits in (False, True)):
+        if not some: continue
+        if engine == 'ray': _on_cluster(some, gpus=gpus, **how)
+        elif n_jobs == 1: _one_by_one(some, **how)
+        else: _in_processes(some, n_jobs=min(n_jobs, len(some)), **how)
+
 # %% ../nbs/04_crossval.ipynb #21c6fd38
 def cross_validate(
     source='synthetic',                 # As for `load_clips`, or a prepared folder
@@ -691,33 +749,31 @@ def cross_validate(
     folds=(),                           # Test folds; by default all that the data has
     validate:bool=False,                # Score held-out recordings instead of the test folds?
     epochs:int=0,                       # Other than in the recipes (0: as there)
-    n_jobs:int=0,                       # Processes (0: one for each core, one on a GPU; 1: this one)
+    engine:str='local',                 # 'local': processes of this machine; 'ray': a cluster
+    n_jobs:int=0,                       # Processes of this machine (0: one for each core, one on a GPU; 1: this one)
     threads:int=1,                      # Threads of each process
+    gpus:float=0,                       # GPUs that each run takes on a cluster, also a fraction
     tracking:str='disabled',            # wandb: 'auto', 'online', 'offline' or 'disabled'
     progress:bool=True,                 # Show a progress bar and a line for each run?
 )->list:                                # All finished runs of the folder
     "Cross-validate models over the folds; finished runs are kept, interrupted ones go on"
-    for name in models:
-        named(name)
-        if name in STEPS and not validate: raise DataError(f'{name} is for comparisons on validation recordings: add --validate')
-    for name, value, least in (('seeds', seeds, 1), ('epochs', epochs, 0), ('jobs', n_jobs, 0), ('threads', threads, 1)):
-        if value < least: raise DataError(f'{name} is {value}: give at least {least}')
-    data = {key: load_data(source, *key, progress) for key in sorted({data_key(name) for one in models for name in (one, *named(one).teachers)})}
+    _check(models, validate, engine, gpus=gpus, seeds=seeds, epochs=epochs, jobs=n_jobs, threads=threads)
+    data = {key: load_data(source, *key, progress, engine) for key in sorted({data_key(name) for one in models for name in (one, *named(one).teachers)})}
     columns = next(iter(data.values())).columns
     split_recordings = check_folds(columns['fsID'], columns['fold'])
     if progress: tqdm.write(name_folds(columns['fold']) + (f'; in two of them: recordings {", ".join(map(str, split_recordings))}' if split_recordings else ''))
     jobs = all_jobs(models, folds or sorted(set(columns['fold'].tolist())), seeds)
-    tracker = Tracker(tracking, folder, f'{Path(str(source)).name}-{time.strftime("%Y%m%d-%H%M%S")}')
+    leads = rank_and_size()[0] == 0                                # only one of several processes that train together reports
+    tracker = Tracker(tracking if leads else 'disabled', folder, f'{Path(str(source)).name}-{time.strftime("%Y%m%d-%H%M%S")}')
     def done(run):
+        if not leads: return
         write_scores(folder)
         tracker.fold(run)
         if progress: tqdm.write(f'{run.row["model"]} fold {run.row["fold"]} seed {run.row["seed"]}: {100*run.row["accuracy"]:.1f} % in {run.row["seconds"]:.0f} s')
-    n_jobs = n_jobs or (1 if torch.cuda.is_available() else os.cpu_count())
     total = sum(plan(data[data_key(name)], name, fold, validate, epochs)[2].epochs + getattr(named(name).pretraining, 'epochs', 0) for name, fold, _ in jobs)
     with tqdm(total=total, unit='epoch', disable=not progress) as bar:
         how = dict(data=data, threads=threads, bar=bar, done=done, folder=folder, validate=validate, epochs=epochs)
-        for some in ([job for job in jobs if bool(named(job[0]).teachers) == waits] for waits in (False, True)):
-            if some: _one_by_one(some, **how) if n_jobs == 1 else _in_processes(some, n_jobs=min(n_jobs, len(some)), **how)
+        _work_on(jobs, engine, n_jobs, gpus, **how)
     runs = read_runs(folder, 'validation' if validate else 'test')
     tracker.summary(runs, source)
     return runs
@@ -737,15 +793,18 @@ def urbansounds_crossval(
     results:str=None,                # Results folder (default: runs/NAME-OF-THE-DATA)
     validate:bool=False,             # Score held-out recordings of the training folds, not the test fold
     epochs:int=0,                    # Epochs, instead of those of the recipe (0: as there)
-    jobs:int=0,                      # Processes (0: one for each core)
+    engine:str='local',              # local: processes of this machine; ray: the cluster that RAY_ADDRESS names, or a new one
+    jobs:int=0,                      # Processes of this machine (0: one for each core)
     threads:int=1,                   # Threads of each process
+    gpus:float=0.,                   # GPUs that each run takes on a cluster, also a fraction
     tracking:str='auto',             # wandb: auto, online, offline or disabled
 ):
     "Cross-validate models over the official folds; an interrupted command goes on where it stopped"
-    with one_line_errors():
-        folder = results or f'runs/{Path(data).name}'
+    with one_line_errors(), process_group():
+        folder, leads = results or f'runs/{Path(data).name}', rank_and_size()[0] == 0
         try:
-            runs = cross_validate(data, models.split(','), seeds, folder, _numbers(folds), validate, epochs, jobs, threads, tracking)
+            runs = cross_validate(data, models.split(','), seeds, folder, _numbers(folds), validate, epochs, engine, jobs, threads, gpus, tracking, progress=leads)
+            if not leads: return
             print(score_table(runs))
             print(f'report: {report(folder, "validation" if validate else "test")}')
         except KeyboardInterrupt: sys.exit(f'stopped: what is finished is kept in {folder}; the same command goes on from there')

@@ -20,7 +20,8 @@ import torch
 from fastcore.basics import patch, store_attr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from .dataset import COLUMNS, DataError, cache_folder, command, load_clips, one_line_errors, read_audio, resample, written_whole
+from .cluster import spread
+from .dataset import COLUMNS, DataError, cache_folder, command, load_clips, one_line_errors, read_audio, read_bytes, resample, written_whole
 from .synthetic import alone
 
 # %% ../nbs/01_spectrogram.ipynb #19a8f6ff
@@ -242,20 +243,33 @@ def _describe(folder, names, settings):
     (folder/'front_end.json').write_text(json.dumps(settings | dict(checksums=checksums), indent=1))
 
 # %% ../nbs/01_spectrogram.ipynb #7aa34ace
-def _write_parts(clips, folder, front_end, change, progress):
+def _mels_on_node(shared, part, clips):
+    "The number of a part, and what `_mel_or_reason` gives for each of its clips, on a machine of a cluster"
+    torch.set_num_threads(1)
+    return part, [_mel_or_reason(clip, *shared) for clip in clips]
+
+def _with_sound(clip):
+    "The record with the bytes of its sound, for machines that cannot read the file"
+    try: return clip | {'audio': {'bytes': read_bytes(clip['audio']), 'path': None}}
+    except (DataError, OSError): return clip                       # why will be said when it is read there
+
+def _write_parts(clips, folder, front_end, change, progress, engine):
     "Write the spectrograms of all clips, a hundred to a file, as far as they are not there; the names of the files"
-    starts = range(0, len(clips), 100)
-    names = [f'data-{part:05d}-of-{len(starts):05d}.arrow' for part in range(len(starts))]
-    with _one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(clips), unit='clip', disable=not progress) as bar:
-        for start, name in zip(starts, names):
-            some = clips[start:start+100]
-            if not (folder/name).exists():
-                found = list(pool.map(lambda clip: _mel_or_reason(clip, front_end, change), some))
-                reasons = [reason for reason in found if isinstance(reason, str)]
-                (folder/name).with_suffix('.txt').write_text('\n'.join(reasons))
-                good = [(clip, mel) for clip, mel in zip(some, found) if not isinstance(mel, str)]
-                _write(_table(*(zip(*good) if good else ((), ()))), folder/name)
-            bar.update(len(some))
+    parts = [clips[start:start+100] for start in range(0, len(clips), 100)]
+    names = [f'data-{part:05d}-of-{len(parts):05d}.arrow' for part in range(len(parts))]
+    left = [part for part, name in enumerate(names) if not (folder/name).exists()]
+    with tqdm(total=len(clips), initial=len(clips)-sum(len(parts[part]) for part in left), unit='clip', disable=not progress) as bar:
+        def done(found):
+            part, mels = found
+            reasons = [mel for mel in mels if isinstance(mel, str)]
+            (folder/names[part]).with_suffix('.txt').write_text('\n'.join(reasons))
+            good = [(clip, mel) for clip, mel in zip(parts[part], mels) if not isinstance(mel, str)]
+            _write(_table(*(zip(*good) if good else ((), ()))), folder/names[part])
+            bar.update(len(mels))
+        if engine == 'ray': spread(_mels_on_node, ((part, list(map(_with_sound, parts[part]))) for part in left), done, (front_end, change))
+        else:
+            with _one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool:
+                for part in left: done((part, list(pool.map(lambda clip: _mel_or_reason(clip, front_end, change), parts[part]))))
     return names
 
 # %% ../nbs/01_spectrogram.ipynb #8720b2e6
@@ -266,6 +280,7 @@ def prepare_mels(
     progress:bool=True, # Show a progress bar?
     version:str='',     # Name of a change that is made to each waveform first …
     change=None,        # … and the change: function of waveform and sample rate (Hz)
+    engine:str='local', # 'local': threads of this process; 'ray': a cluster
 )->list:                # One line for each clip that could not be read
     "Write the spectrograms of all clips as a `datasets` folder; goes on where an interrupted run stopped; memory stays flat"
     folder, settings = Path(folder), dict(front_end.settings, fingerprint=fingerprint(clips, front_end, version))
@@ -274,7 +289,7 @@ def prepare_mels(
         with alone(partial):
             if not folder.exists():                           # nor has another process made it while we waited
                 partial.mkdir(exist_ok=True)
-                names = _write_parts(clips, partial, front_end, change, progress)
+                names = _write_parts(clips, partial, front_end, change, progress, engine)
                 problems = _problems(partial)
                 if len(problems) == len(clips):
                     shutil.rmtree(partial)
@@ -305,8 +320,10 @@ def prepared(
     progress:bool=True,      # Show a progress bar?
     version:str='',          # Name of a change that is made to each waveform first …
     change=None,             # … and the change: function of waveform and sample rate (Hz)
+    engine:str='local',      # 'local': threads of this process; 'ray': a cluster
 )->Path:                     # The prepared folder
     "Prepare a source at one of `SETTINGS`, unless that was done before; prints the clips that could not be read"
+    if engine not in ('local', 'ray'): raise DataError(f"unknown engine {engine!r}: choose 'local' or 'ray'")
     if setting not in SETTINGS: raise DataError(f'unknown setting {setting!r}: choose one of {", ".join(SETTINGS)}')
     front_end = LogMel(**SETTINGS[setting])
     if remembered := _settings(source):
@@ -316,7 +333,7 @@ def prepared(
         return Path(source)
     clips = load_clips(source)
     folder = Path(folder or cache_folder()/'prepared'/f'{setting}-{fingerprint(clips, front_end, version)}')
-    try: problems = prepare_mels(clips, folder, front_end, progress, version, change)
+    try: problems = prepare_mels(clips, folder, front_end, progress, version, change, engine)
     except OSError as e:
         e.filename = e.filename or str(folder)                # a full disk does not say where
         raise
@@ -439,12 +456,13 @@ def urbansounds_prepare(
     data:str='synthetic',     # Source: synthetic, a folder, an archive, a parquet file or a Hub id
     folder:str=None,          # Where the prepared data set goes (default: a place in the cache)
     setting:str='default',    # Front end: default (22 050 Hz, 64 bands), fine (128 bands), padded (silence after short clips) or seed (native rate, 128 bands)
+    engine:str='local',       # local: this machine; ray: the cluster that RAY_ADDRESS names, or a new one
     push_to_hub:str=None,     # Publish it under this Hub id (token from HF_TOKEN or .env)
 ):
     "Turn clips into a prepared data set of log-mel spectrograms"
     with one_line_errors():
         if push_to_hub: hub_token()
-        try: place = prepared(data, setting, folder)
+        try: place = prepared(data, setting, folder, engine=engine)
         except KeyboardInterrupt: sys.exit('stopped: what is prepared is kept; the same command goes on from there')
         if push_to_hub: push_mels(place, push_to_hub, data)
         print(place)

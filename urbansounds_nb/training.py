@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
+from .cluster import data_parallel, mean_over_all, own_share, rank_and_size
 from .dataset import DataError, written_whole
 
 # %% ../nbs/01b_training.ipynb #9ce681e0
@@ -148,7 +149,7 @@ class Committee(nn.Module):
 class TrainingState:
     "Everything that the next epoch depends on: model, optimiser, averaged weights, history"
     def __init__(self, model, recipe):
-        self.model, self.recipe, self.history = model, recipe, []
+        self.model, self.recipe, self.history, self.forward = model, recipe, [], model
         self.optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         self.average = AveragedModel(model)
 
@@ -213,16 +214,18 @@ def train_epoch(
             group['lr'] = recipe.learning_rate * rate_factor((epoch + number/len(batches))/recipe.epochs, recipe)
         x, targets = trimmed(model, mel[some].float(), lengths[some]), F.one_hot(labels[some], classes).float()
         if augment is not None: x, targets = augment(x, targets)
+        own, share = own_share(len(some))                        # all of it, unless several processes train this model
+        x, targets, frames = x[own], targets[own], lengths[some][own]
         with half_precision(mel.device, recipe.precision):
-            if teacher is not None: targets = torch.lerp(targets, teacher(x, lengths[some]), .5)
-            logits = model(x, lengths[some])
-        loss = F.cross_entropy(logits.float(), targets, weight, label_smoothing=recipe.label_smoothing) if logits.ndim else logits
+            if teacher is not None: targets = torch.lerp(targets, teacher(x, frames), .5)
+            logits = state.forward(x, frames)
+        loss = share*(F.cross_entropy(logits.float(), targets, weight, label_smoothing=recipe.label_smoothing) if logits.ndim else logits)
         state.optimiser.zero_grad()
         loss.backward()
         if recipe.clip_norm: nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
         state.optimiser.step()
         total += loss.detach()*len(some)
-    if not math.isfinite(total): raise FloatingPointError(f'the loss is {total.item()} in epoch {epoch+1}: lower the learning rate ({recipe.learning_rate})')
+    if not math.isfinite(mean_over_all(total)): raise FloatingPointError(f'the loss is {total.item()} in epoch {epoch+1}: lower the learning rate ({recipe.learning_rate})')
     return total.item()/len(rows)
 
 # %% ../nbs/01b_training.ipynb #39ee4ce6
@@ -244,11 +247,12 @@ def train(
     clips = crc32(rows.numpy().tobytes() + data.labels.numpy().tobytes())
     state, stamp = TrainingState(model, recipe), f'{recipe} seed {seed} clips {len(rows)}/{clips} {augment} {teacher}'
     if checkpoint and Path(checkpoint).exists(): state.restore(checkpoint, stamp)
+    state.forward = data_parallel(model)
     for epoch in tqdm(range(len(state.history), recipe.epochs), disable=not progress, unit='epoch', initial=len(state.history), total=recipe.epochs):
         loss = train_epoch(state, *tensors, epoch, seed, augment, teacher)
         if epoch >= recipe.average_from*recipe.epochs: state.average.update_parameters(model)
         state.history.append({'epoch': epoch+1, 'loss': loss} | (each_epoch(model) if each_epoch else {}))
-        if checkpoint: state.save(checkpoint, stamp)
+        if checkpoint and rank_and_size()[0] == 0: state.save(checkpoint, stamp)
     if state.average.n_averaged:
         model.load_state_dict(state.average.module.state_dict())
         refresh_batchnorm(model, tensors[0], tensors[1], tensors[3], recipe)
