@@ -230,7 +230,7 @@ def running(
         gradio = _library('gradio', "pip install 'urbansounds_nb[app]'")
         page = build_page(listener or default_listener(), folder, max_seconds, max_megabytes)
         look = gradio.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace'])
-        try: page.launch(server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True, max_file_size=int(1e6*max_megabytes), theme=look,
+        try: page.launch(server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True, max_file_size=int(1e6*max_megabytes), state_session_capacity=32, theme=look,
                          css=STYLE, footer_links=[], run_history=False, ssr_mode=False, pwa=False, mcp_server=False, enable_monitoring=False)
         except OSError: raise DataError(f'{host}, port {port}: taken, or no address of this machine: give another --port or --host') from None
         try: yield page.local_url

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from .dataset import CLASSES, DataError, _blocks, _Bytes, _is_sound, _missing_bytes, _mono, command, load_clips, one_line_errors, read_audio, resample, written_whole
 from .models import Classifier, about, load as read_checkpoint
-from .spectrogram import CITATION, hub_token, mel_filters, show_mel
+from .spectrogram import CITATION, hub_token, mel_filters, publishing, show_mel
 
 # %% ../nbs/06_predict.ipynb #2cf7e405
 class Usual(nn.Module):
@@ -492,9 +492,10 @@ def push_to_hub(
     from huggingface_hub import HfApi
     header = load(checkpoint).about                      # refuses what could not be loaded again
     api = HfApi(token=hub_token())
-    api.create_repo(name, private=private, exist_ok=True)
-    for place, content in (('model.safetensors', Path(checkpoint).read_bytes()), ('README.md', model_card(header).encode())):
-        api.upload_file(path_or_fileobj=content, path_in_repo=place, repo_id=name)
+    with publishing(name):
+        api.create_repo(name, private=private, exist_ok=True)
+        for place, content in (('model.safetensors', Path(checkpoint).read_bytes()), ('README.md', model_card(header).encode())):
+            api.upload_file(path_or_fileobj=content, path_in_repo=place, repo_id=name)
 
 def from_pretrained(
     name:str,          # Hub id, `user/name`

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SETTINGS', 'CITATION', 'hz_to_mel', 'mel_to_hz', 'mel_filters', 'LogMel', 'show_mel', 'show_grid', 'fingerprint',
-           'prepare_mels', 'prepared', 'MelData', 'load_mels', 'Standardise', 'hub_token', 'dataset_card', 'push_mels',
-           'urbansounds_prepare']
+           'prepare_mels', 'prepared', 'MelData', 'load_mels', 'Standardise', 'hub_token', 'publishing', 'dataset_card',
+           'push_mels', 'urbansounds_prepare']
 
 # %% ../nbs/01_spectrogram.ipynb #c795d1c1
 import hashlib, json, os, shutil, sys
@@ -415,6 +415,19 @@ def hub_token()->str:
     if not token: raise DataError('no token for the Hub: set HF_TOKEN in the environment or in .env (huggingface.co/settings/tokens, with write access)')
     return token
 
+# %% ../nbs/01_spectrogram.ipynb #a49d512d
+_REFUSED = {401: 'the Hub does not know the token: make a new one', 403: 'the token may not write there: correct the name, or give the token write access', 404: 'no such repository: correct the name',
+            429: 'too many requests: wait some minutes'}
+
+@contextmanager
+def publishing(name):
+    "Inside this context an error of the Hub's client becomes a `DataError` that says what to do"
+    try: yield
+    except Exception as e: # the client raises many kinds; their texts are left out, as nobody knows what they quote
+        status = getattr(getattr(e, 'response', None), 'status_code', 0)
+        advice = _REFUSED.get(status) or ('the Hub is out of order: wait some minutes' if status >= 500 else 'go online, check the name and the rights of the token')
+        raise DataError(f'{name}: not published ({status or type(e).__name__}): {advice}, then run the same command again') from None
+
 # %% ../nbs/01_spectrogram.ipynb #f4425442
 CITATION = 'J. Salamon, C. Jacoby and J. P. Bello, "A Dataset and Taxonomy for Urban Sound Research", ACM Multimedia 2014'
 
@@ -444,11 +457,9 @@ def push_mels(
     from huggingface_hub import HfApi
     token = hub_token()
     card = dataset_card(folder, source).encode()
-    try:
+    with publishing(name):
         load_from_disk(str(folder)).push_to_hub(name, token=token)
         HfApi(token=token).upload_file(path_or_fileobj=card, path_in_repo='README.md', repo_id=name, repo_type='dataset')
-    except Exception as e: # the client raises many kinds; their texts are left out, as nobody knows what they quote
-        raise DataError(f'{name}: not published ({type(e).__name__}): go online, check the name and the rights of the token, then run the same command again') from None
 
 # %% ../nbs/01_spectrogram.ipynb #3672c8d8
 @command
