@@ -1,5 +1,5 @@
 "wandb offline: one group, a run for each fold with all its metrics, one summary run; and no result is lost when it fails"
-import json, struct, time
+import json, os, struct, subprocess, sys, time
 import pytest
 from urbansounds_nb.crossval import cross_validate, read_runs
 from urbansounds_nb.spectrogram import prepared
@@ -94,3 +94,38 @@ def test_no_key_means_offline_and_is_said_once(three_folds, tmp_path, monkeypatc
     monkeypatch.setenv('HOME', str(tmp_path))
     cross_validate(three_folds, ('cnn1d',), folder=tmp_path/'runs', folds=(1, 2), epochs=1, n_jobs=1, tracking='auto', progress=False)
     assert capsys.readouterr().out.count('wandb: no key') == 1 and len(list((tmp_path/'runs'/'wandb').glob('offline-run-*'))) == 3
+
+# --- in a process of their own: wandb keeps one beside it, which the other tests need alive
+
+UNREACHABLE = """
+settings = wandb.Settings
+wandb.Settings = lambda **how: settings(**how | dict(init_timeout=5))          # not a minute
+"""
+KILLED = """
+init = wandb.init
+def killed(**how):
+    run, found = init(**how), 0
+    for place in Path('/proc').glob('[0-9]*'):
+        with suppress(OSError):
+            ours = int((place/'stat').read_text().rpartition(')')[2].split()[1]) == os.getpid()
+            if ours and 'wandb-core' in (place/'cmdline').read_text(): os.kill(int(place.name), signal.SIGKILL); found += 1
+    assert found == 1
+    return run
+wandb.init = killed
+"""
+RUN = """
+import os, signal, sys, wandb
+from contextlib import suppress
+from pathlib import Path
+from urbansounds_nb.crossval import cross_validate
+{play}
+if __name__ == '__main__': cross_validate(sys.argv[1], ('cnn1d',), folder=sys.argv[2], folds=(1, 2), epochs=2, n_jobs=1, tracking={tracking!r}, progress=False)
+"""
+
+@pytest.mark.parametrize('play, tracking', [(UNREACHABLE, 'online'), (KILLED, 'offline')], ids=['server unreachable', 'process killed'])
+def test_wandb_is_gone(three_folds, tmp_path, play, tracking):
+    undisturbed = cross_validate(three_folds, ('cnn1d',), folder=tmp_path/'undisturbed', folds=(1, 2), epochs=2, n_jobs=1, progress=False)
+    environment = {name: value for name, value in os.environ.items() if name != 'WANDB_MODE'} | dict(WANDB_BASE_URL='http://127.0.0.1:1', WANDB_API_KEY='0123456789'*4)
+    done = subprocess.run([sys.executable, '-c', RUN.format(play=play, tracking=tracking), three_folds, tmp_path/'runs'], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stdout.count('wandb: given up') == 1, (done.stdout + done.stderr)[-2000:]
+    for one, other in zip(undisturbed, read_runs(tmp_path/'runs'), strict=True): assert one.logits.astype('float16').tobytes() == other.logits.astype('float16').tobytes()
