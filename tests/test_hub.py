@@ -7,7 +7,8 @@ from urbansounds_nb.spectrogram import prepared
 
 TOKEN, SHIPPED = 'hf_marker_that_must_not_leak', Path(__file__).resolve().parents[1]/'urbansounds_nb'/'checkpoint.safetensors'
 PUSH_MODEL = "import sys; from urbansounds_nb.dataset import one_line_errors; from urbansounds_nb.predict import push_to_hub\nwith one_line_errors(): push_to_hub(*sys.argv[1:])"
-READ = "import sys; from urbansounds_nb.spectrogram import load_mels\nfrom datasets import load_dataset\nload_dataset(sys.argv[1], split='train').save_to_disk(sys.argv[2])"
+PUSH_SHARDS = "import sys, datasets; datasets.config.MAX_SHARD_SIZE = '500KB'\nfrom urbansounds_nb.spectrogram import push_mels; push_mels(*sys.argv[1:])"
+READ = "import sys; from datasets import load_dataset\nload_dataset(sys.argv[1], split='train').save_to_disk(sys.argv[2])"
 LOAD_MODEL = "import sys; from urbansounds_nb.predict import hub_checkpoint\nprint(hub_checkpoint(sys.argv[1]))"
 
 @pytest.fixture(scope='module')
@@ -38,6 +39,15 @@ def test_spectrograms_come_back_as_they_were(hub, online, mels, tmp_path):
     assert b'| siren | 9 |' in hub.repositories['datasets/me/mels']['README.md'] and any(call[1].startswith('/store/') for call in hub.calls)
     status, said = online(sys.executable, '-c', READ, 'me/mels', tmp_path/'back')
     assert status == 0, said[-1000:]
+    assert load_from_disk(str(tmp_path/'back'))[:] == load_from_disk(str(mels))[:]
+
+def test_several_shards(hub, online, mels, tmp_path):
+    from datasets import load_from_disk
+    hub.faults = [('PUT', 'cut')]                                               # in the middle of one of them
+    status, said = online(sys.executable, '-c', PUSH_SHARDS, mels, 'me/mels', 'synthetic')
+    if status: status, said = online(sys.executable, '-c', PUSH_SHARDS, mels, 'me/mels', 'synthetic')
+    assert status == 0 and sum(path.endswith('.parquet') for path in hub.repositories['datasets/me/mels']) >= 3 and not hub.faults, said[-1000:]
+    assert online(sys.executable, '-c', READ, 'me/mels', tmp_path/'back')[0] == 0
     assert load_from_disk(str(tmp_path/'back'))[:] == load_from_disk(str(mels))[:]
 
 def test_a_model_comes_back_as_it_was(hub, online, mels):
