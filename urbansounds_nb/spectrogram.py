@@ -97,18 +97,27 @@ class LogMel(nn.Module):
         groups = _filter_groups(sample_rate or self.sample_rate, self.n_fft, self.n_mels, self.f_min, self.f_max or None)
         groups = [(bins, weights.to(wave.device)) for bins, weights in groups]
         with torch.autocast(wave.device.type, enabled=False):
-            return torch.cat([self.levels(some, groups) for some in wave.float().split(4)])
+            return torch.cat([self._levels(some, groups) for some in wave.float().split(4)])
 
-    def levels(self, wave, groups):
-        "The spectrograms of a few clips"
-        half = self.n_fft//2
-        frames = nn.functional.pad(wave, (half, half)).unfold(1, self.n_fft, self.hop_length)
-        squares = torch.view_as_real(torch.fft.rfft(frames*self.window)).flatten(2).square_()  # real, imaginary, real, …
-        energy = torch.cat([squares[..., bins] @ weights for bins, weights in groups], 2)      # (batch, n_frames, n_mels)
-        mel = energy.clamp_(min=1e-10).log10_().mul_(10).mT
-        loudest = mel.amax((1, 2), keepdim=True)
-        mel = torch.maximum(mel, loudest-self.top_db)
-        return mel-loudest if self.relative else mel
+# %% ../nbs/01_spectrogram.ipynb #f324f756
+@patch
+def _levels(self:LogMel, wave, groups):
+    "The spectrograms of a few clips"
+    half = self.n_fft//2
+    frames = nn.functional.pad(wave, (half, half)).unfold(1, self.n_fft, self.hop_length)
+    energy = self._energy(frames*self.window, groups)
+    least = (energy.amax((1, 2), keepdim=True) * 10**(-self.top_db/10)).clamp(min=1e-10)
+    wide = energy.amax(2) > 1e7*torch.maximum(energy.amin(2), least[..., 0])
+    exact = torch.float32 if wave.device.type == 'mps' else torch.float64                  # Apple's GPUs have no double precision
+    if wide.any(): energy = energy.masked_scatter(wide[..., None], self._energy(frames[wide].to(exact).mul_(self.window), groups))
+    mel = torch.maximum(energy, least).log10_().mul_(10).mT
+    return mel-mel.amax((1, 2), keepdim=True) if self.relative else mel
+
+@patch
+def _energy(self:LogMel, frames, groups):
+    "Of windowed frames (..., n_fft) in each band: (..., n_mels)"
+    squares = torch.view_as_real(torch.fft.rfft(frames)).flatten(-2).float().square_()     # real, imaginary, real, …
+    return torch.cat([squares[..., bins] @ weights for bins, weights in groups], -1)
 
 # %% ../nbs/01_spectrogram.ipynb #0da453a6
 @patch

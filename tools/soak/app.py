@@ -75,16 +75,16 @@ def too_large(address, size, times):
             except (httpx.WriteError, httpx.RemoteProtocolError, httpx.ReadError): return 'refused'      # the connection was closed on us
     with ThreadPoolExecutor(4) as pool: return Counter(pool.map(visit, range(times)))
 
-def one_after_the_other(address, pid, rounds, warm=50, most=30):
-    "Memory after so many visits is that after the first few (MB more at most)"
-    found, before = Counter(), None
+def one_after_the_other(address, pid, rounds, warm=60, most=25):
+    "Memory after so many visits is that after the first few (MB more at most); of thirty readings the lowest, for a visit's own megabytes come and go"
+    found, held = Counter(), []
     sounds = [sound(name, seed) for seed in range(3) for name in CLASSES]
     for number in range(rounds):
-        found.update(['survived' if '<h2' in (said := ask(address, sounds[number%len(sounds)])) else 'lost'])
-        if number+1 == warm: before = megabytes(pid)
-    more = megabytes(pid)-before
-    print(f'  {rounds} visits: {before:.0f} MB after {warm}, {more:+.0f} MB at the end', flush=True)
-    return found if more <= most else Counter(lost=rounds)
+        found.update(['survived' if '<h2' in ask(address, sounds[number%len(sounds)]) else 'lost'])
+        held.append(megabytes(pid))
+    before, after = min(held[warm-30:warm]), min(held[-30:])
+    print(f'  {rounds} visits: {before:.0f} MB after {warm}, {after-before:+.0f} MB at the end', flush=True)
+    return found if after-before <= most else Counter(lost=rounds)
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
