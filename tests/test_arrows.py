@@ -14,8 +14,9 @@ ARROWS = { # module -> the siblings that it may import
     'models': ('dataset', 'spectrogram', 'cnn', 'transformer'),
     'crossval': ('synthetic', 'cluster', 'dataset', 'spectrogram', 'augment', 'training', 'cnn', 'transformer', 'models'),
     'predict': ('dataset', 'spectrogram', 'training', 'models'),
+    'export': ('predict', 'dataset', 'spectrogram'),
     'app': ('predict', 'dataset', 'spectrogram', 'synthetic'),
-    'bench': ('dataset', 'spectrogram', 'augment', 'training', 'transformer', 'models', 'crossval', 'predict'),
+    'bench': ('dataset', 'spectrogram', 'augment', 'training', 'transformer', 'models', 'crossval', 'predict', 'export'),
 }
 HEAVY = ('datasets', 'wandb', 'sklearn')
 

@@ -7,7 +7,8 @@ import soundfile as sf
 from urbansounds_nb.crossval import Run, urbansounds_report
 from urbansounds_nb.dataset import DataError, load_clips, read_audio
 from urbansounds_nb.models import Classifier, load as read_checkpoint, save
-from urbansounds_nb.predict import OnnxListener, classify, load
+from urbansounds_nb.export import OnnxListener
+from urbansounds_nb.predict import classify, load
 from urbansounds_nb.spectrogram import load_mels, prepared
 from urbansounds_nb.synthetic import synthesise
 

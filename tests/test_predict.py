@@ -9,7 +9,8 @@ from test_memory import measured
 from urbansounds_nb.crossval import cross_validate
 from urbansounds_nb.dataset import DataError, load_clips, read_audio, resample
 from urbansounds_nb.models import about, load as read_checkpoint, save
-from urbansounds_nb.predict import SILENCE, Heard, Listener, OnnxListener, classify, classify_each, export_onnx, listen, load, model_card, push_to_hub, timeline, urbansounds_predict
+from urbansounds_nb.export import OnnxListener, export_onnx
+from urbansounds_nb.predict import SILENCE, Heard, Listener, classify, classify_each, listen, load, model_card, push_to_hub, timeline, urbansounds_predict
 from urbansounds_nb.spectrogram import load_mels, prepared
 from urbansounds_nb.synthetic import synthesise
 

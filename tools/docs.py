@@ -106,7 +106,8 @@ def add_model(site):
         return print(f'browser.html classifies no sounds: {RUNTIME} comes through npm, which {"could not fetch it" if shutil.which("npm") else "is not installed"}')
     from matplotlib.colors import to_hex
     from urbansounds_nb.app import example_sounds
-    from urbansounds_nb.predict import COLOURS, SILENCE, OnnxListener, export_onnx
+    from urbansounds_nb.export import OnnxListener, export_onnx
+    from urbansounds_nb.predict import COLOURS, SILENCE
     export_onnx(folder/'model.onnx')
     model = OnnxListener(folder/'model.onnx')
     facts = {name: getattr(model, name) for name in ('classes', 'sample_rate', 'unknown_below', 'unknown_beyond')}

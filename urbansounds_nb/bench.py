@@ -29,8 +29,9 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from .augment import VERSIONS
 from .crossval import TRAININGS, _MEMORY, cross_validate, surroundings
 from .dataset import DataError, _mono, command, load_clips, one_line_errors, read_audio, read_bytes, resample, written_whole
+from .export import OnnxListener, export_onnx
 from .models import MODELS, Classifier
-from .predict import OnnxListener, classify, export_onnx
+from .predict import classify
 from .spectrogram import SETTINGS, LogMel, _filter_groups, mel_filters, prepare_mels
 from .training import TrainingState, train_epoch
 from .transformer import AudioTransformer

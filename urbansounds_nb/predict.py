@@ -6,12 +6,10 @@
 __all__ = ['default_listener', 'SILENCE', 'SUFFIXES', 'COLOURS', 'Usual', 'Listener', 'hub_checkpoint', 'load', 'model_card',
            'open_sound', 'Window', 'windows', 'Answer', 'listen', 'timeline', 'Heard', 'summary', 'find_sounds',
            'classify_each', 'classify', 'show_timeline', 'foreign_sounds', 'fit_unknown', 'rejection', 'fit_confidence',
-           'push_to_hub', 'from_pretrained', 'WaveClassifier', 'OnnxListener', 'export_onnx', 'quantise_onnx',
-           'accuracy', 'as_text', 'as_json', 'as_csv', 'microphone', 'urbansounds_predict', 'urbansounds_export']
+           'push_to_hub', 'from_pretrained', 'as_text', 'as_json', 'as_csv', 'microphone', 'urbansounds_predict']
 
 # %% ../nbs/06_predict.ipynb #df2ef829
-import csv, glob, io, json, logging, math, mmap, os, re, shutil, subprocess, sys
-from contextlib import contextmanager
+import csv, glob, io, json, math, mmap, os, re, shutil, subprocess, sys
 from functools import lru_cache
 from importlib import import_module
 from importlib.resources import files
@@ -28,9 +26,9 @@ from fastcore.script import Param
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
-from .dataset import CLASSES, DataError, _blocks, _Bytes, _is_sound, _missing_bytes, _mono, command, load_clips, one_line_errors, read_audio, resample, written_whole
+from .dataset import CLASSES, DataError, _blocks, _Bytes, _is_sound, _missing_bytes, _mono, command, one_line_errors, resample
 from .models import Classifier, about, load as read_checkpoint
-from .spectrogram import CITATION, hub_token, mel_filters, publishing, show_mel
+from .spectrogram import hub_token, publishing, show_mel
 
 # %% ../nbs/06_predict.ipynb #2cf7e405
 class Usual(nn.Module):
@@ -504,125 +502,6 @@ def from_pretrained(
     "A model from the Hub; only numbers are fetched (safetensors), no code"
     return load(hub_checkpoint(name, revision))
 
-# %% ../nbs/06_predict.ipynb #97ad88ff
-class WaveClassifier(nn.Module):
-    "Waveform in, probabilities and strangeness out, in operations that ONNX has"
-    def __init__(self, listener:Listener):
-        super().__init__()
-        front_end = listener.front_end
-        if not front_end.sample_rate: raise DataError(f'{listener.model.name}: its front end works at the rate of each file, so no waveform of one rate can go in: export another model')
-        angle = 2*np.pi*(np.arange(front_end.n_fft//2 + 1)[:, None]*np.arange(front_end.n_fft) % front_end.n_fft)/front_end.n_fft
-        waves = np.stack([np.cos(angle), -np.sin(angle)])*front_end.window.cpu().numpy()           # (2, 1+n_fft//2, n_fft)
-        self.front_end, self.model, self.usual, self.temperature = front_end, listener.model, listener.usual, listener.temperature
-        self.register_buffer('fourier', torch.from_numpy(waves.reshape(-1, 1, front_end.n_fft).astype(np.float32)))
-        filters = mel_filters(front_end.sample_rate, front_end.n_fft, front_end.n_mels, front_end.f_min, front_end.f_max or None)
-        self.register_buffer('filters', filters[:, :, None].clone())                                # (n_mels, 1+n_fft//2, 1)
-
-    def mel(self,
-        wave:Tensor, # (batch, samples) at the front end's rate
-    )->Tensor:       # (batch, n_mels, n_frames) in dB, as `LogMel` gives it
-        half, front_end = len(self.fourier)//2, self.front_end
-        power = F.conv1d(F.pad(wave[:, None], (front_end.n_fft//2,)*2), self.fourier, stride=front_end.hop_length).square()
-        mel = 10*torch.log10(F.conv1d(power[:, :half] + power[:, half:], self.filters).clamp(min=1e-10))
-        loudest = mel.amax((1, 2), keepdim=True)
-        mel = torch.maximum(mel, loudest-front_end.top_db)
-        return mel-loudest if front_end.relative else mel
-
-# %% ../nbs/06_predict.ipynb #4d85f11d
-@patch
-def forward(self:WaveClassifier,
-    wave:Tensor, # (batch, samples)
-)->tuple:        # (batch, classes) probabilities, and (batch,) how strange the features are (`Usual`)
-    mel, n_frames = self.mel(wave).half().float(), self.front_end.n_frames          # rounded as in training
-    at, length = torch.arange(n_frames), torch.full((n_frames,), mel.shape[2])
-    heard = torch.full((1,), n_frames).expand(wave.shape[0])
-    if self.front_end.padding == 'repeat': fitted = mel[:, :, torch.remainder(at, length)]
-    else:
-        floor, heard = mel.amax((1, 2), keepdim=True)-self.front_end.top_db, torch.minimum(length, at+n_frames)[:1].expand(wave.shape[0])
-        fitted = torch.where(at < length, mel[:, :, torch.minimum(at, length-1)], floor)
-    features, logits = self.model.features(fitted, heard)
-    return F.softmax(logits/self.temperature, 1), self.usual(features) if self.usual else 0*logits[:, 0]
-
-# %% ../nbs/06_predict.ipynb #cb5f6eea
-@contextmanager
-def _quiet():
-    "Exporters talk much"
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try: yield
-    finally: logging.disable(before)
-
-def _library(name, advice):
-    "A library that not everybody has"
-    try: return import_module(name)
-    except (ImportError, OSError): raise DataError(f'{name} is needed for this and not installed: {advice}') from None
-
-# %% ../nbs/06_predict.ipynb #94f2190a
-class OnnxListener:
-    "An exported model, run by onnxruntime: `classes`, `sample_rate` (Hz), `unknown_below`, `unknown_beyond`"
-    def __init__(self, path):
-        runtime = _library('onnxruntime', "pip install 'urbansounds_nb[onnx]'")
-        if not Path(path).is_file(): raise DataError(f'{path}: no such model: write it with urbansounds_export')
-        try: self.session = runtime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
-        except Exception as e: raise DataError(f'{path}: onnxruntime refuses it ({str(e).splitlines()[0][:80]}): export it again') from None
-        facts = self.session.get_modelmeta().custom_metadata_map
-        if 'sample_rate' not in facts: raise DataError(f'{path}: not written by urbansounds_export: its metadata lack the sample rate')
-        self.classes, self.sample_rate, self.unknown_below, self.unknown_beyond = (json.loads(facts[name]) for name in ('classes', 'sample_rate', 'unknown_below', 'unknown_beyond'))
-
-    def probabilities(self,
-        wave:np.ndarray, # (samples,) mono, float32 in [-1, 1]; what lies beyond four seconds is not listened to
-        rate:int,        # Its sample rate (Hz), any
-    )->np.ndarray:       # (classes,) that add up to 1
-        return self.session.run(None, {'wave': resample(wave, rate, self.sample_rate)[None]})[0][0]
-
-# %% ../nbs/06_predict.ipynb #3ecab296
-def export_onnx(
-    path,                   # Where to, by custom `model.onnx`
-    listener:Listener=None, # By default the model that comes along
-)->float:                   # Largest difference of a probability from PyTorch's
-    "Write a model as ONNX: waveform `wave` (batch, samples) in, `probabilities` (batch, classes) and `strangeness` (batch,) out"
-    onnx, _ = (_library(name, "pip install 'urbansounds_nb[onnx]'") for name in ('onnx', 'onnxscript'))
-    listener = listener or default_listener()
-    network, rate = WaveClassifier(listener).eval(), listener.front_end.sample_rate
-    free = {0: torch.export.Dim('batch', min=1), 1: torch.export.Dim('samples', min=1)}
-    with _quiet():
-        model = torch.onnx.export(network, (torch.zeros(2, 3*rate),), dynamo=True, dynamic_shapes=(free,), input_names=['wave'],
-                                  output_names=['probabilities', 'strangeness'], verbose=False).model_proto
-    header = {name: listener.about[name] for name in ('licence', 'citation', 'trained_on', 'not_for') if name in listener.about}
-    facts = header | dict(classes=listener.classes, sample_rate=rate, unknown_below=listener.unknown_below, unknown_beyond=min(listener.unknown_beyond, 1e9))
-    for name, value in facts.items(): model.metadata_props.add(key=name, value=value if isinstance(value, str) else json.dumps(value))
-    onnx.checker.check_model(model, full_check=True)
-    with written_whole(path) as file: file.write_bytes(model.SerializeToString())
-    rng, exported = np.random.default_rng(0), OnnxListener(path)
-    sounds = [rng.normal(0, .1, n).astype(np.float32) for n in (1, rate//7, 4*rate, 5*rate)]
-    return max(float(np.abs(exported.probabilities(sound, rate)-listener.probabilities(sound, rate)).max()) for sound in sounds)
-
-# %% ../nbs/06_predict.ipynb #969bc20c
-class _Clips:
-    "What onnxruntime asks for clips that ranges are measured on"
-    def __init__(self, clips, rate): self.waves = (resample(*read_audio(clip['audio']), rate)[None] for clip in clips)
-
-    def get_next(self): return next(({'wave': wave} for wave in self.waves), None)
-
-def quantise_onnx(
-    path,      # A file that `export_onnx` wrote
-    new_path,  # Where the smaller one goes
-    clips,     # Records (as of `load_clips`) that the ranges are measured on
-):
-    "Write an exported model with 8-bit weights; `accuracy` tells what is lost"
-    onnx, quantisation = (_library(name, "pip install 'urbansounds_nb[onnx]'") for name in ('onnx', 'onnxruntime.quantization'))
-    front_end = [node.name for node in onnx.load(str(path)).graph.node if {'fourier', 'filters'} & set(node.input)]
-    with written_whole(new_path) as file, _quiet():
-        quantisation.quantize_static(str(path), str(file), _Clips(clips, OnnxListener(path).sample_rate), op_types_to_quantize=['Conv', 'Gemm', 'MatMul'],
-                                     nodes_to_exclude=front_end, per_channel=True, reduce_range=True) # many processors overflow with all 8 bits
-
-def accuracy(
-    listener, # `Listener` or `OnnxListener`
-    clips,    # Records (as of `load_clips`)
-)->float:     # Share of right answers
-    "How many clips a model names rightly, threshold aside"
-    return float(np.mean([listener.classes[listener.probabilities(*read_audio(clip['audio'])).argmax()] == clip['class'] for clip in clips]))
-
 # %% ../nbs/06_predict.ipynb #f2508be4
 def as_text(heard:Heard)->str:
     "One line, and the time line where something changes"
@@ -641,6 +520,11 @@ def as_csv(heard:Heard)->str:
     return text.getvalue().rstrip('\n')
 
 # %% ../nbs/06_predict.ipynb #1591bdf0
+def _library(name, advice):
+    "A library that not everybody has"
+    try: return import_module(name)
+    except (ImportError, OSError): raise DataError(f'{name} is needed for this and not installed: {advice}') from None
+
 def microphone(
     rate:int=44100, # Sample rate (Hz)
 ):                  # Yields chunks (samples, 1) of a tenth of a second
@@ -701,26 +585,3 @@ def urbansounds_predict(
         except KeyboardInterrupt: sys.exit('stopped')
         except BrokenPipeError: bad = os.dup2(os.open(os.devnull, os.O_WRONLY), 1) and 0      # the reader has seen enough
         if bad: sys.exit(1)
-
-# %% ../nbs/06_predict.ipynb #5274483d
-@command
-def urbansounds_export(
-    path:str,               # The file to write, such as model.onnx
-    checkpoint:str=None,    # Path of a checkpoint or Hub id (default: the model that comes along)
-    revision:str=None,      # On the Hub: branch, tag or commit
-    int8:bool=False,        # Write a second file with 8-bit weights, too, and say what that costs
-    data:str='synthetic',   # For --int8: clips that ranges are measured on, and accuracy
-    fold:int=10,            # Accuracy is measured on this fold, ranges on the others
-):
-    "Write a model as ONNX, checked against PyTorch: waveform in, probabilities out"
-    with one_line_errors():
-        listener, size = load(checkpoint, revision), lambda file: f'{file}: {Path(file).stat().st_size/1e6:.1f} MB'
-        difference = export_onnx(path, listener)
-        print(f'{size(path)}, {listener.front_end.sample_rate} Hz, probabilities differ from PyTorch by at most {difference:.1g}')
-        if not int8: return
-        clips, small = load_clips(data), Path(path).with_suffix('.int8.onnx')
-        scored, others = ([clip for clip in clips if (clip['fold'] == fold) == wanted] for wanted in (True, False))
-        if not scored or not others: raise DataError(f'{data}: needs clips in fold {fold} and in others: give another --fold')
-        quantise_onnx(path, small, others[::-(-len(others)//100)])
-        before, after = (100*accuracy(OnnxListener(file), scored) for file in (path, small))
-        print(f'{size(small)}, {len(scored)} clips of fold {fold}: {before:.1f} % before, {after:.1f} % in 8 bits')

@@ -19,7 +19,7 @@ def served(*options):
     with socket.create_server(('127.0.0.1', 0)) as place: port = place.getsockname()[1]
     command = [Path(sys.executable).with_name('urbansounds_app'), '--port', str(port), *options]
     with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | dict(TMPDIR=folder))
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | dict(TMPDIR=folder, MALLOC_ARENA_MAX='2'))   # else each thread that ever served keeps some megabytes, which looks like a leak
         try: yield process.stdout.readline().split()[0], process.pid
         finally:
             process.kill()
