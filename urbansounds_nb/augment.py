@@ -137,12 +137,14 @@ class Warp(RandomChange):
     def change(self, mel):
         n, bands, frames = mel.shape
         time, band = (torch.arange(size, device=mel.device) for size in (frames, bands))
-        time = time*_draw(mel, -self.stretch, self.stretch, 1).exp() + frames*_draw(mel, 0, self.roll, 1)        # (batch, n_frames)
-        band = band*_draw(mel, 1-self.scale, 1+self.scale, 1) + bands*_draw(mel, -self.shift, self.shift, 1)     # (batch, n_mels)
-        x, y = 2*(time%frames)/frames - 1, 2*band/max(1, bands-1) - 1                # as `grid_sample` counts: -1 to 1
-        grid = torch.stack([x[:, None].expand(mel.shape), y[:, :, None].expand(mel.shape)], -1)                 # (batch, n_mels, n_frames, 2)
-        around = torch.cat([mel, mel[..., :1]], 2)[:, None]                         # after the last frame comes the first
-        return F.grid_sample(around, grid, padding_mode='border', align_corners=True)[:, 0]
+        time = (time*_draw(mel, -self.stretch, self.stretch, 1).exp() + frames*_draw(mel, 0, self.roll, 1)) % frames                            # (batch, n_frames)
+        band = (band*_draw(mel, 1-self.scale, 1+self.scale, 1) + bands*_draw(mel, -self.shift, self.shift, 1)).clamp(0, bands-1)               # (batch, n_mels)
+        low, first = band.long(), bands*torch.arange(n, device=mel.device)[:, None]
+        rows = lambda place: mel.reshape(-1, frames).index_select(0, (first+place).flatten()).view(mel.shape)
+        mel = torch.lerp(rows(low), rows((low+1).clamp(max=bands-1)), (band-low)[:, :, None])
+        low = time.long()
+        columns = lambda place: mel.gather(2, place[:, None].expand(mel.shape))
+        return torch.lerp(columns(low % frames), columns((low+1) % frames), (time-low)[:, None])
 
 # %% ../nbs/01a_augment.ipynb #e535944f
 class Mask(RandomChange):
@@ -168,7 +170,8 @@ class Mask(RandomChange):
     def change(self, mel):
         mean = mel.mean((0, 2) if self.fill == 'batch' else 2, keepdim=True)       # (1 or batch, n_mels, 1)
         bands, frames = self.hidden(mel, mel.shape[1], self.frequency), self.hidden(mel, mel.shape[2], self.time)
-        return torch.where(bands[:, :, None] | frames[:, None], mean, mel)
+        shown = (~bands[:, :, None]).float() * (~frames[:, None]).float()          # (batch, n_mels, n_frames)
+        return torch.lerp(mean, mel, shown)                                        # a third of the time of `torch.where`
 
 # %% ../nbs/01a_augment.ipynb #a42f3cc3
 DB = math.log(10)/10   # energy = exp(DB*level)
@@ -228,7 +231,7 @@ class Mixup(nn.Module):
         weight, other = Beta(self.beta, self.beta).sample((len(mel), 1)), torch.randperm(len(mel)).to(mel.device)
         weight = torch.where(torch.rand(len(mel), 1) < self.chance, weight, 1.).to(mel.device)   # (batch, 1), share of the clip itself
         targets, share = torch.lerp(targets[other], targets, weight), weight[:, :, None]
-        if not self.energy: return torch.lerp(mel[other], mel, share), targets
+        if not self.energy: return torch.lerp(mel.index_select(0, other), mel, share), targets
         energy = (DB*mel).exp()
         return torch.lerp(energy[other], energy, share).log()/DB, targets
 

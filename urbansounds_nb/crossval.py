@@ -656,7 +656,9 @@ def _in_processes(jobs, data, n_jobs, threads, bar, done, **kwargs):
     if shared.is_dir() and shutil.disk_usage(shared).free < needed:
         raise DataError(f'{shared}: {needed/1e6:.0f} MB of shared memory are needed: free it, give the container more (--shm-size), or run with --jobs 1')
     for name, value in _MEMORY.items(): os.environ.setdefault(name, value)   # the workers start with them
-    context = multiprocessing.get_context('spawn')
+    can_share = 'forkserver' in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context('forkserver' if can_share else 'spawn')
+    if can_share: context.set_forkserver_preload(['urbansounds_nb.crossval'])
     epochs_done = context.Value('i', 0)
     with ProcessPoolExecutor(n_jobs, context, _start_worker, (data, threads, epochs_done)) as pool:
         try:

@@ -150,7 +150,7 @@ class TrainingState:
     "Everything that the next epoch depends on: model, optimiser, averaged weights, history"
     def __init__(self, model, recipe):
         self.model, self.recipe, self.history, self.forward = model, recipe, [], model
-        self.optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        self.optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
         self.average = AveragedModel(model)
 
     def tensors(self):

@@ -176,9 +176,9 @@ def two_at_once(whole, source, place, jobs):
     return 'survived' if good else f'lost: {said}'
 
 def workers(pid):
-    "Processes that train for a command"
-    children = Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
-    return [int(child) for child in children if b'spawn_main' in Path(f'/proc/{child}/cmdline').read_bytes()]
+    "Processes that train for a command: copies of the one that its fork server is"
+    def children(pid): return [int(child) for place in Path(f'/proc/{pid}/task').glob('*/children') for child in place.read_text().split()]
+    return [worker for child in children(pid) if b'forkserver' in Path(f'/proc/{child}/cmdline').read_bytes() for worker in children(child)]
 
 def worker_killed(whole, mels, place):
     "As when the system is out of memory: one worker gone, one clear line; the same command goes on"
