@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile, record_function
 from .augment import VERSIONS
-from .crossval import TRAININGS, _MEMORY, cross_validate, surroundings
-from .dataset import DataError, _mono, command, load_clips, one_line_errors, read_audio, read_bytes, resample, written_whole
+from .crossval import TRAININGS, cross_validate, surroundings
+from .dataset import DataError, _mono, command, keep_memory, load_clips, one_line_errors, read_audio, read_bytes, resample, written_whole
 from .export import OnnxListener, export_onnx
 from .models import MODELS, Classifier
 from .predict import classify
@@ -154,14 +154,13 @@ def in_process(
     *args,
     threads:int=0,  # Cores it may use (0: all)
     tree:bool=False,# Does it start processes itself?
-    environment:dict=None, # More variables for its environment
 )->SimpleNamespace: # `value`, `seconds` (with the start), `megabytes` at most
     "Call a function in a fresh process, and measure that"
     context, threads, largest = get_context('spawn'), threads or os.cpu_count(), 0.
     receive, send = context.Pipe(duplex=False)
     process, start = context.Process(target=_answer, args=(send, threads, function, args)), time.perf_counter()
     limits = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), str(threads))
-    with _STARTING, mock.patch.dict(os.environ, limits | (environment or {})): process.start()
+    with _STARTING, mock.patch.dict(os.environ, limits): process.start()
     send.close()
     while not receive.poll(.2 if tree else 5.):
         if tree: largest = max(largest, tree_memory(process.pid))
@@ -307,6 +306,7 @@ class Epochs:
         name:str,  # An entry of `TRAININGS`
         n:int=512, # Clips
     ):
+        keep_memory()                                        # as the workers of cross-validation do
         torch.manual_seed(0)
         training = TRAININGS[name]
         self.model, self.augment = Classifier(training.model).to(memory_format=torch.channels_last), training.augmentation
@@ -352,7 +352,7 @@ def _minutes(names, quick):
     for name in names:
         n = 32 if quick else 512
         versions = 1 + len(VERSIONS) if TRAININGS[name].versions else 1
-        seconds, = in_process(_epoch_times, (name,), n, 1, threads=1, environment=_MEMORY).value
+        seconds, = in_process(_epoch_times, (name,), n, 1, threads=1).value
         shown = versions*n_train*TRAININGS[name].recipe.within(versions*n_train).epochs
         rows.append(compared(f'a run of {name}', 'minutes', seconds/n*shown/60, clips=n_train))
     return rows
@@ -360,11 +360,11 @@ def _minutes(names, quick):
 def _training(data, quick):
     "The published network and ours in turn; then the strong one, alone and in as many processes as there are cores"
     n, repeats, cores = (32, 1, os.cpu_count()) if quick else (512, 3, os.cpu_count())
-    measured = lambda names, threads=0: in_process(_epoch_times, names, n, repeats, threads=threads, environment=_MEMORY).value   # as in cross-validation
+    measured = lambda names, threads=0: in_process(_epoch_times, names, n, repeats, threads=threads).value
     times = lambda threads: measured(('residual-cnn',), threads)[0]
     ours, published = measured(('cnn1d', 'cnn1d-published'))
     with ThreadPoolExecutor(cores) as pool: together = max(pool.map(times, [1]*cores))/cores
-    shares = in_process(epoch_shares, 'residual-cnn', n//2, threads=1, environment=_MEMORY).value
+    shares = in_process(epoch_shares, 'residual-cnn', n//2, threads=1).value
     compute = sum(shares[part] for part in ('forward', 'loss', 'backward', 'step'))
     return [compared('training step, AudioCNN1D', 'ms per clip', 1000*ours/n, 1000*published/n, 'published input and batch', 10, n),
             compared('training step, ResidualCNN, one thread', 'ms per clip', 1000*times(1)/n, clips=n),

@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 import urbansounds_nb
 from .augment import VERSIONS, Augmentation, BackgroundMix, Compressor, Equaliser, Mask, Mixup, RandomGain, RepeatOrCrop, TimeShift, default_augmentation
 from .cluster import process_group, rank_and_size, spread, wait_for_all
-from .dataset import SPLIT_RECORDINGS, DataError, check_folds, command, load_clips, make_folds, one_line_errors, read_audio, written_whole
+from .dataset import SPLIT_RECORDINGS, DataError, check_folds, command, keep_memory, load_clips, make_folds, one_line_errors, read_audio, written_whole
 from .models import MODELS, Classifier, load, save
 from .spectrogram import MelData, load_mels, prepared
 from .synthetic import alone
@@ -620,6 +620,7 @@ def _start_worker(data, threads, epochs_done):
     "What each process is given once: the spectrograms (shared), its share of the cores, a common counter"
     signal.signal(signal.SIGINT, signal.SIG_IGN)                           # as in `_undisturbed`, where there is no such mask
     Thread(target=_end_with_parent, daemon=True).start()
+    keep_memory()
     _start_worker.data, _start_worker.epochs_done = data, epochs_done
     torch.set_num_threads(threads)
 
@@ -648,14 +649,11 @@ def _undisturbed():
         for stop in heard[:1]: signal.raise_signal(stop)
 
 # %% ../nbs/04_crossval.ipynb #aa7e7469
-_MEMORY = dict(GLIBC_TUNABLES='glibc.malloc.hugetlb=1', MALLOC_TRIM_THRESHOLD_='2000000000', MALLOC_MMAP_THRESHOLD_='2000000000')
-
 def _in_processes(jobs, data, n_jobs, threads, bar, done, **kwargs):
     "Work on all jobs in processes; calls `done` with each run as it ends"
     needed, shared = sum(d.mel.nbytes for d in data.values()), Path('/dev/shm')
     if shared.is_dir() and shutil.disk_usage(shared).free < needed:
         raise DataError(f'{shared}: {needed/1e6:.0f} MB of shared memory are needed: free it, give the container more (--shm-size), or run with --jobs 1')
-    for name, value in _MEMORY.items(): os.environ.setdefault(name, value)   # the workers start with them
     can_share = 'forkserver' in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context('forkserver' if can_share else 'spawn')
     if can_share: context.set_forkserver_preload(['urbansounds_nb.crossval'])
@@ -803,6 +801,7 @@ def urbansounds_crossval(
 ):
     "Cross-validate models over the official folds; an interrupted command goes on where it stopped"
     with one_line_errors(), process_group():
+        keep_memory()
         folder, leads = results or f'runs/{Path(data).name}', rank_and_size()[0] == 0
         try:
             runs = cross_validate(data, models.split(','), seeds, folder, _numbers(folds), validate, epochs, engine, jobs, threads, gpus, tracking, progress=leads)

@@ -4,18 +4,19 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'HUB_ID', 'HUB_REVISION', 'OFFICIAL_COUNTS', 'SPLIT_RECORDINGS', 'DataError', 'one_line_errors', 'command',
-           'written_whole', 'read_audio', 'read_bytes', 'resample', 'load_official', 'load_archive', 'load_parquet',
-           'load_hub', 'make_folds', 'load_folder', 'cache_folder', 'load_clips', 'count_clips', 'Validation',
-           'validate_clips', 'show_folds', 'leaked_share', 'check_folds']
+           'keep_memory', 'written_whole', 'read_audio', 'read_bytes', 'resample', 'load_official', 'load_archive',
+           'load_parquet', 'load_hub', 'make_folds', 'load_folder', 'cache_folder', 'load_clips', 'count_clips',
+           'Validation', 'validate_clips', 'show_folds', 'leaked_share', 'check_folds']
 
 # %% ../nbs/00_dataset.ipynb #cd228d7e
-import csv, gc, hashlib, io, os, re, signal, sys, tarfile
+import csv, ctypes, gc, hashlib, io, os, re, signal, sys, tarfile
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache, wraps
 from inspect import signature
 from pathlib import Path
+from threading import Lock
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -58,6 +59,13 @@ def command(function):
             for stop in stops: signal.signal(stop, stops[stop])
             gc.freeze()                                       # the process ends: to look for garbage first would take seconds
     return run
+
+# %% ../nbs/00_dataset.ipynb #b3936bb9
+def keep_memory()->bool: # Was there anybody to tell?
+    "What this process frees stays with it for its next use (glibc's `mallopt`); elsewhere nothing happens"
+    try: told = ctypes.CDLL(None).mallopt
+    except (OSError, TypeError, AttributeError): return False            # another system, another allocator
+    return bool(told(-1, 2**30) and told(-3, 2**25))                     # M_TRIM_THRESHOLD, and M_MMAP_THRESHOLD at its limit
 
 # %% ../nbs/00_dataset.ipynb #79b70f34
 @contextmanager
@@ -134,11 +142,13 @@ def read_audio(
     return wave, rate
 
 # %% ../nbs/00_dataset.ipynb #f7a6d23b
+_READING = Lock()   # of several threads that want a row group one reads it, the others wait
+
 @lru_cache(maxsize=2)
 def _audio_rows(path, group):
     "The `audio` column of one row group of a parquet file, or of a whole Arrow file (memory-mapped)"
     if path.endswith('.arrow'): return pa.ipc.open_stream(pa.memory_map(path)).read_all()['audio']
-    return pq.ParquetFile(path).read_row_group(group, columns=['audio'])['audio']
+    return pq.ParquetFile(path, memory_map=True).read_row_group(group, columns=['audio'])['audio']
 
 def read_bytes(
     audio, # A path, bytes, or the `audio` dictionary of a record
@@ -150,7 +160,9 @@ def read_bytes(
     path = Path(audio['path'])
     if not path.is_file(): raise DataError(f'{path}: no such file: correct the list or put the file there')
     if 'row' not in audio: return path.read_bytes()
-    try: return bytes(memoryview(_audio_rows(str(path), audio['group'])[audio['row']].as_py()['bytes']))
+    try:
+        with _READING: rows = _audio_rows(str(path), audio['group'])
+        return bytes(memoryview(rows[audio['row']].as_py()['bytes']))
     except (pa.ArrowException, KeyError, TypeError): raise DataError(f'{path}: no sound in row {audio["row"]} of part {audio["group"]}: copy it again') from None
 
 # %% ../nbs/00_dataset.ipynb #b4a0705e

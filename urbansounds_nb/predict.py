@@ -26,7 +26,7 @@ from fastcore.script import Param
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
-from .dataset import CLASSES, DataError, _blocks, _Bytes, _is_sound, _missing_bytes, _mono, command, one_line_errors, resample
+from .dataset import CLASSES, DataError, _blocks, _Bytes, _is_sound, _missing_bytes, _mono, command, keep_memory, one_line_errors, resample
 from .models import Classifier, about, load as read_checkpoint
 from .spectrogram import hub_token, publishing, show_mel
 
@@ -576,6 +576,7 @@ def urbansounds_predict(
 ):
     "Say what is heard in sounds of any kind and length, and when; exit status 1 where one could not be read"
     with one_line_errors():
+        keep_memory()
         listener = load(checkpoint, revision)
         if card: return print(model_card(listener.about).split('---\n')[2])
         if mic: return _listen_live(listener, hop)

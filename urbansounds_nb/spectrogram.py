@@ -21,7 +21,7 @@ from fastcore.basics import patch, store_attr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from .cluster import spread
-from .dataset import COLUMNS, DataError, cache_folder, command, load_clips, one_line_errors, read_audio, read_bytes, resample, written_whole
+from .dataset import COLUMNS, DataError, cache_folder, command, keep_memory, load_clips, one_line_errors, read_audio, read_bytes, resample, written_whole
 from .synthetic import alone
 
 # %% ../nbs/01_spectrogram.ipynb #19a8f6ff
@@ -97,7 +97,7 @@ class LogMel(nn.Module):
         groups = _filter_groups(sample_rate or self.sample_rate, self.n_fft, self.n_mels, self.f_min, self.f_max or None)
         groups = [(bins, weights.to(wave.device)) for bins, weights in groups]
         with torch.autocast(wave.device.type, enabled=False):
-            return torch.cat([self._levels(some, groups) for some in wave.float().split(4)])
+            return torch.cat([self._levels(some, groups) for some in wave.float().split(max(1, 400_000//max(1, wave.shape[1])))])   # four clips of four seconds
 
 # %% ../nbs/01_spectrogram.ipynb #f324f756
 @patch
@@ -213,13 +213,26 @@ def _one_thread_each():
     try: yield
     finally: torch.set_num_threads(before)
 
-def _mel_or_reason(clip, front_end, change):
-    "float16 array (n_mels, n_frames), or the reason why there is none"
+def _sound_or_reason(clip, front_end, change):
+    "Waveform and sample rate that the front end wants, or the reason why there are none"
     try:
         wave, rate = read_audio(clip['audio'], clip['slice_file_name'])
-        return front_end.clip_mel(change(wave, rate) if change else wave, rate).half().numpy()
-    except (DataError, OSError, pa.ArrowInvalid) as e: return f'{clip["slice_file_name"]}: {e}' if not isinstance(e, DataError) else str(e)
+        if change: wave = change(wave, rate)
+        return (resample(wave, rate, front_end.sample_rate), front_end.sample_rate) if front_end.sample_rate else (wave, rate)
+    except DataError as e: return str(e)
+    except (OSError, pa.ArrowInvalid) as e: return f'{clip["slice_file_name"]}: {e}'
 
+def _mels_or_reasons(clips, front_end, change):
+    "For each clip a float16 array (n_mels, n_frames), or a reason; those of one rate and length go through the front end together"
+    found, alike = [_sound_or_reason(clip, front_end, change) for clip in clips], {}
+    for number, sound in enumerate(found):
+        if not isinstance(sound, str): alike.setdefault((len(sound[0]), sound[1]), []).append(number)
+    for (_, rate), numbers in alike.items():
+        with torch.inference_mode(): mels = front_end(torch.from_numpy(np.stack([found[number][0] for number in numbers])), rate).half().numpy()
+        for number, mel in zip(numbers, mels): found[number] = mel
+    return found
+
+# %% ../nbs/01_spectrogram.ipynb #d95e1211
 def _features():
     "The columns of a prepared data set"
     from datasets import Features, List, Value
@@ -253,9 +266,9 @@ def _describe(folder, names, settings):
 
 # %% ../nbs/01_spectrogram.ipynb #7aa34ace
 def _mels_on_node(shared, part, clips):
-    "The number of a part, and what `_mel_or_reason` gives for each of its clips, on a machine of a cluster"
+    "The number of a part, and what `_mels_or_reasons` gives, on a machine of a cluster"
     torch.set_num_threads(1)
-    return part, [_mel_or_reason(clip, *shared) for clip in clips]
+    return part, _mels_or_reasons(clips, *shared)
 
 def _with_sound(clip):
     "The record with the bytes of its sound, for machines that cannot read the file"
@@ -278,7 +291,13 @@ def _write_parts(clips, folder, front_end, change, progress, engine):
         if engine == 'ray': spread(_mels_on_node, ((part, list(map(_with_sound, parts[part]))) for part in left), done, (front_end, change))
         else:
             with _one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool:
-                for part in left: done((part, list(pool.map(lambda clip: _mel_or_reason(clip, front_end, change), parts[part]))))
+                some = lambda part: [parts[part][start:start+10] for start in range(0, len(parts[part]), 10)]
+                begun = ((part, pool.map(lambda clips: _mels_or_reasons(clips, front_end, change), some(part))) for part in left)
+                now = next(begun, None)
+                while now:
+                    part, mels = now[0], sum(now[1], [])
+                    now = next(begun, None)                        # the next hundred begins, and this one is written meanwhile
+                    done((part, mels))
     return names
 
 # %% ../nbs/01_spectrogram.ipynb #8720b2e6
@@ -482,6 +501,7 @@ def urbansounds_prepare(
     "Turn clips into a prepared data set of log-mel spectrograms"
     with one_line_errors():
         if push_to_hub: hub_token()
+        keep_memory()
         try: place = prepared(data, setting, folder, engine=engine)
         except KeyboardInterrupt: sys.exit('stopped: what is prepared is kept; the same command goes on from there')
         if push_to_hub: push_mels(place, push_to_hub, data)
