@@ -107,7 +107,7 @@ def _levels(self:LogMel, wave, groups):
     frames = nn.functional.pad(wave, (half, half)).unfold(1, self.n_fft, self.hop_length)
     energy = self._energy(frames*self.window, groups)
     least = (energy.amax((1, 2), keepdim=True) * 10**(-self.top_db/10)).clamp(min=1e-10)
-    wide = energy.amax(2) > 1e7*torch.maximum(energy.amin(2), least[..., 0])
+    wide = energy.amax(2) > 1.6e7*torch.maximum(energy.amin(2), least[..., 0])
     exact = torch.float32 if wave.device.type == 'mps' else torch.float64                  # Apple's GPUs have no double precision
     if wide.any(): energy = energy.masked_scatter(wide[..., None], self._energy(frames[wide].to(exact).mul_(self.window), groups))
     mel = torch.maximum(energy, least).log10_().mul_(10).mT
