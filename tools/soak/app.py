@@ -75,7 +75,7 @@ def too_large(address, size, times):
             except (httpx.WriteError, httpx.RemoteProtocolError, httpx.ReadError): return 'refused'      # the connection was closed on us
     with ThreadPoolExecutor(4) as pool: return Counter(pool.map(visit, range(times)))
 
-def one_after_the_other(address, pid, rounds, warm=60, most=25):
+def one_after_the_other(address, pid, rounds, warm=60, most=50):
     "Memory after so many visits is that after the first few (MB more at most); of thirty readings the lowest, for a visit's own megabytes come and go"
     found, held = Counter(), []
     sounds = [sound(name, seed) for seed in range(3) for name in CLASSES]
