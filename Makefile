@@ -10,7 +10,7 @@ help:
 	@echo 'make test       check generated files, notebooks and tests'
 	@echo 'make docs       build the site in _docs/, with Quarto where it is installed'
 	@echo 'make bench      measure time and memory on this machine against the baselines; results in runs/bench/'
-	@echo 'make soak       kill, fill and damage what can be; half an hour, results in bench/soak-*.csv'
+	@echo 'make soak       kill, fill and damage what can be; an hour, results in bench/soak-*.csv'
 	@echo 'make app        serve the web page on this machine'
 	@echo 'make clean      remove what these made: caches, _docs/, and runs/ with its trained models; .venv stays (rm -r .venv)'
 	@echo 'Each first installs what is missing into .venv; PYTHON=python3.12 chooses the Python for it (3.10 or later).'

@@ -47,6 +47,7 @@ class WaveClassifier(nn.Module):
 def forward(self:WaveClassifier,
     wave:Tensor, # (batch, samples)
 )->tuple:        # (batch, classes) probabilities, and (batch,) how strange the features are (`Usual`)
+    "From waveforms to answers, without a branch"
     mel, n_frames = self.mel(wave).half().float(), self.front_end.n_frames          # rounded as in training
     at, length = torch.arange(n_frames), torch.full((n_frames,), mel.shape[2])
     heard = torch.full((1,), n_frames).expand(wave.shape[0])
