@@ -216,6 +216,7 @@ class Window(NamedTuple):
     wave:np.ndarray # (samples,) float32
     rate:int        # Hz
 
+# %% ../nbs/06_predict.ipynb #29a79ed2
 def windows(
     chunks,           # Iterable of arrays, of any length, as for `open_sound`
     rate:int,         # Their sample rate (Hz)
@@ -256,6 +257,7 @@ class Answer(NamedTuple):
     probability:float   # Of the likeliest class, also where it is not named; 1 for silence
     probabilities:dict  # Class -> probability; 0 for all in silence
 
+# %% ../nbs/06_predict.ipynb #4c70fce9
 SILENCE = 1e-4 # Root mean square, full scale is 1: -80 dB
 
 @patch
@@ -314,6 +316,7 @@ class Heard(NamedTuple):
     probabilities:dict  # Class -> probability, averaged over everything but silence
     timeline:list       # Of `Answer`
 
+# %% ../nbs/06_predict.ipynb #d07dd4bd
 def summary(
     name:str,
     answers, # Time line
