@@ -292,6 +292,11 @@ def test_it_is_in_the_wheel(tmp_path):
     assert 'urbansounds_nb/checkpoint.safetensors' in zipfile.ZipFile(wheel).namelist()
     source_files = subprocess.run(['tar', 'tzf', *(tmp_path/'built').glob('*.tar.gz')], capture_output=True, text=True).stdout
     assert 'checkpoint.safetensors' in source_files and 'settings.ini' in source_files
+    installed = subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--no-index', '--target', tmp_path/'installed', wheel], capture_output=True, text=True)
+    assert installed.returncode == 0 and (tmp_path/'installed'/'bin'/'urbansounds_export').is_file(), installed.stderr[-500:]
+    used = "import urbansounds_nb, numpy as np; from urbansounds_nb.predict import classify; print(urbansounds_nb.__file__, classify(np.zeros(9), 8000).label)"
+    done = subprocess.run([sys.executable, '-c', used], cwd=tmp_path, env=os.environ | dict(PYTHONPATH=str(tmp_path/'installed')), capture_output=True, text=True)
+    assert done.stdout.split() == [str(tmp_path/'installed'/'urbansounds_nb'/'__init__.py'), 'silence'], done.stderr[-500:]
 
 def test_publishing(monkeypatch):
     import huggingface_hub
