@@ -122,6 +122,15 @@ class RepeatOrCrop(RandomChange):
         return mel.gather(2, source.expand_as(mel))
 
 # %% ../nbs/01a_augment.ipynb #ec0c492a
+def _blended(pictures, place, wraps=False):
+    "Rows of pictures (batch, rows, width) at fractional places (batch, places): each a blend of its two neighbours"
+    n, rows, width = pictures.shape
+    low = place.floor()
+    both, share = torch.stack([low, low+1], 2).long(), place-low                                              # (batch, places, 2)
+    both = (both % rows if wraps else both.clamp(max=rows-1)) + rows*torch.arange(n, device=place.device)[:, None, None]
+    weights = torch.stack([1-share, share], 2)
+    return F.embedding_bag(both.view(-1, 2), pictures.reshape(-1, width), per_sample_weights=weights.view(-1, 2), mode='sum').view(n, -1, width)
+
 class Warp(RandomChange):
     "Stretch and roll time, scale and shift the mel axis, all in one resampling (cheap time stretch, pitch shift and roll)"
     def __init__(self,
@@ -139,12 +148,7 @@ class Warp(RandomChange):
         time, band = (torch.arange(size, device=mel.device) for size in (frames, bands))
         time = (time*_draw(mel, -self.stretch, self.stretch, 1).exp() + frames*_draw(mel, 0, self.roll, 1)) % frames                            # (batch, n_frames)
         band = (band*_draw(mel, 1-self.scale, 1+self.scale, 1) + bands*_draw(mel, -self.shift, self.shift, 1)).clamp(0, bands-1)               # (batch, n_mels)
-        low, first = band.long(), bands*torch.arange(n, device=mel.device)[:, None]
-        rows = lambda place: mel.reshape(-1, frames).index_select(0, (first+place).flatten()).view(mel.shape)
-        mel = torch.lerp(rows(low), rows((low+1).clamp(max=bands-1)), (band-low)[:, :, None])
-        low = time.long()
-        columns = lambda place: mel.gather(2, place[:, None].expand(mel.shape))
-        return torch.lerp(columns(low % frames), columns((low+1) % frames), (time-low)[:, None])
+        return _blended(_blended(mel, band).mT, time, wraps=True).mT.contiguous()
 
 # %% ../nbs/01a_augment.ipynb #e535944f
 class Mask(RandomChange):

@@ -26,12 +26,12 @@ from fastcore.script import Param
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile, record_function
-from .augment import VERSIONS
+from .augment import VERSIONS, Warp
 from .crossval import TRAININGS, cross_validate, surroundings
 from .dataset import DataError, _mono, command, keep_memory, load_clips, one_line_errors, read_audio, read_bytes, resample, written_whole
 from .export import OnnxListener, export_onnx
 from .models import MODELS, Classifier
-from .predict import classify
+from .predict import classify, load
 from .spectrogram import SETTINGS, LogMel, _filter_groups, mel_filters, prepare_mels
 from .training import TrainingState, train_epoch
 from .transformer import AudioTransformer
@@ -216,6 +216,15 @@ def _spectrogram_parts(waves, front_end):
             compared('mean of two channels, 1 s at 44 100 Hz', 'ms', len(waves)*ms['channels'], len(waves)*ms['slow_channels'], "NumPy's mean")]
 
 # %% ../nbs/08_speed.ipynb #b1525076
+def _computed_twice(front_end, waves):
+    "The share of frames that `LogMel` computes in double precision, in %"
+    frames, energy = {}, LogMel._energy
+    def counted(self, some, groups):
+        frames[some.dtype] = frames.get(some.dtype, 0) + some[..., 0].numel()
+        return energy(self, some, groups)
+    with mock.patch.object(LogMel, '_energy', counted): front_end(waves)
+    return 100*frames.get(torch.float64, 0)/frames[torch.float32]
+
 @torch.inference_mode()
 def _spectrogram_times(data, quick):
     "LogMel, librosa and the Fourier transforms alone, in turn"
@@ -226,11 +235,13 @@ def _spectrogram_times(data, quick):
         front_end = LogMel(**SETTINGS[setting])
         theirs = lambda: np.stack([librosa_mel(wave, front_end.sample_rate, front_end) for wave in waves.numpy()])
         frames = torch.randn(4*front_end.n_frames, front_end.n_fft)
-        floor = lambda: [torch.fft.rfft(frames) for _ in range(n//4)]
+        def floor():
+            for _ in range(n//4): torch.fft.rfft(frames)
         own, other, least = (1000*seconds/n for seconds in medians(1 if quick else 7, lambda: front_end(waves), theirs, floor))
         rows += [compared(f'spectrogram, {front_end.n_mels} bands', 'ms per clip', own, other, 'librosa', 6, n),
                  compared(f'over its floor, {front_end.n_mels} bands', 'ms per clip', own, least, 'Fourier transforms alone', .5, n),
-                 compared(f'largest difference, {front_end.n_mels} bands', 'dB', float(np.abs(front_end(waves).numpy()-theirs()).max()), bar=1e-3, clips=n)]
+                 compared(f'largest difference, {front_end.n_mels} bands', 'dB', float(np.abs(front_end(waves).numpy()-theirs()).max()), bar=1e-3, clips=n),
+                 compared(f'frames computed twice, {front_end.n_mels} bands', '% of all', _computed_twice(front_end, waves), clips=n)]
     return rows + _spectrogram_parts(waves[:4], front_end)
 
 def _front_end(data, quick): return in_process(_spectrogram_times, data, quick, threads=1).value
@@ -254,7 +265,8 @@ def published_prepare(
 _COMMAND = """
 import sys
 from urbansounds_nb.spectrogram import urbansounds_prepare
-urbansounds_prepare(data=sys.argv[1], folder=sys.argv[2], setting=sys.argv[3])
+sys.argv[0] = 'urbansounds_prepare'
+urbansounds_prepare()
 print(next(int(line.split()[1])/1024 for line in open('/proc/self/status') if line.startswith('VmHWM')))
 """
 
@@ -262,7 +274,7 @@ def _whole_command(data, setting):
     "Run `urbansounds_prepare`: `seconds`, and `megabytes` at most"
     with TemporaryDirectory() as folder:
         start = time.perf_counter()
-        done = subprocess.run([sys.executable, '-c', _COMMAND, data, f'{folder}/mels', setting], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, '-c', _COMMAND, '--data', data, '--folder', f'{folder}/mels', '--setting', setting], capture_output=True, text=True)
         if done.returncode: raise DataError(done.stderr.strip().splitlines()[-1])
         return SimpleNamespace(seconds=time.perf_counter()-start, megabytes=float(done.stdout.split()[-1]))
 
@@ -347,6 +359,26 @@ def epoch_shares(
 # %% ../nbs/08_speed.ipynb #6e259be0
 def _epoch_times(names, n, repeats): return medians(repeats, *(Epochs(name, n) for name in names))
 
+def _epoch_given_back(name, n, repeats):
+    "Where freed memory goes back to the system"
+    with mock.patch(f'{__name__}.keep_memory'): return _epoch_times((name,), n, repeats)[0]
+
+def _grid_warp(mel):
+    "What `Warp` does, but for the roll, with PyTorch's sampling of pictures"
+    matrices, pictures = torch.zeros(len(mel), 2, 3), mel[:, None]
+    matrices[:, 0, 0].uniform_(.78, 1.28), matrices[:, 1, 1].uniform_(.92, 1.08), matrices[:, 1, 2].uniform_(-.06, .06)
+    return F.grid_sample(pictures, F.affine_grid(matrices, pictures.shape, align_corners=True), align_corners=True)[:, 0]
+
+def _surrounding_times(repeats):
+    "Seconds for a batch: a warp in both ways; a step of AdamW, fused and plain"
+    keep_memory()
+    mel, warp = torch.randn(64, 128, 173), Warp()
+    def optimiser(fused):
+        weights = list(Classifier('residual-cnn').parameters())
+        for some in weights: some.grad = torch.randn_like(some)
+        return torch.optim.AdamW(weights, fused=fused).step
+    return medians(repeats, lambda: warp(mel), lambda: _grid_warp(mel), optimiser(True), optimiser(False))
+
 def _minutes(names, quick):
     "Minutes that a run takes which trains on two of the official folds, one thread; for networks that see every clip at full length"
     rows, n_train = [], 1732                             # two of the folds 1, 2 and 10, on average
@@ -364,13 +396,18 @@ def _training(data, quick):
     measured = lambda names, threads=0: in_process(_epoch_times, names, n, repeats, threads=threads).value
     times = lambda threads: measured(('residual-cnn',), threads)[0]
     ours, published = measured(('cnn1d', 'cnn1d-published'))
+    alone = times(1)
     with ThreadPoolExecutor(cores) as pool: together = max(pool.map(times, [1]*cores))/cores
     shares = in_process(epoch_shares, 'residual-cnn', n//2, threads=1).value
+    given_back = in_process(_epoch_given_back, 'residual-cnn', n, repeats, threads=1).value
+    warp, grid, fused, plain = in_process(_surrounding_times, 5*repeats, threads=1).value
     compute = sum(shares[part] for part in ('forward', 'loss', 'backward', 'step'))
     return [compared('training step, AudioCNN1D', 'ms per clip', 1000*ours/n, 1000*published/n, 'published input and batch', 10, n),
-            compared('training step, ResidualCNN, one thread', 'ms per clip', 1000*times(1)/n, clips=n),
+            compared('training step, ResidualCNN, one thread', 'ms per clip', 1000*alone/n, 1000*given_back/n, 'freed memory given back', clips=n),
             compared(f'training step, ResidualCNN, {cores} threads', 'ms per clip', 1000*times(cores)/n, clips=n),
             compared(f'training step, ResidualCNN, {cores} processes', 'ms per clip', 1000*together/n, bar=1.5, clips=n),
+            compared('a warp of spectrograms', 'ms per clip', 1000*warp/64, 1000*grid/64, 'grid_sample', clips=64),
+            compared('a step of AdamW, ResidualCNN', 'ms', 1000*fused, 1000*plain, 'not fused'),
             *(compared(f'share: {part}', '% of an epoch', share) for part, share in shares.items()),
             compared('share: not forward, loss, backward, step', '% of an epoch', 100-compute, bar=5.),
             *_minutes(('residual-cnn', 'conv-transformer', 'sb-cnn-augmented', 'cnn1d', 'transformer', 'cnn1d-seed'), quick)]
@@ -476,6 +513,12 @@ def _answer_times(path, repeats):
         exported = OnnxListener(Path(folder)/'model.onnx')
     return medians(repeats, lambda: classify(path), lambda: exported.classes[exported.probabilities(*read_audio(path)).argmax()])
 
+def _batch_times(repeats):
+    "Seconds of the network for 32 sounds, all at once and one by one"
+    model = load().model
+    mel = torch.randn(32, model.front_end.n_mels, model.front_end.n_frames).mul(10).sub(40)
+    with torch.inference_mode(): return medians(repeats, lambda: model(mel), lambda: [model(one[None]) for one in mel])
+
 def _timed(function):
     "Seconds of one call"
     start = time.perf_counter()
@@ -497,9 +540,11 @@ def _prediction(data, quick):
         torch_time, onnx_time = in_process(_answer_times, path, repeats, threads=1).value
         fresh = [sys.executable, '-c', 'import sys; from urbansounds_nb.predict import classify; classify(sys.argv[1])', str(path)]
         start_time = medians(1 if quick else 3, lambda: subprocess.run(fresh, check=True))[0]
+        together, one_by_one = in_process(_batch_times, repeats, threads=1).value
         folder_time = in_process(_folder_time, folder).value
     return [compared('one sound, PyTorch, one core', 'ms', 1000*torch_time, bar=10.), compared('one sound, onnxruntime, one core', 'ms', 1000*onnx_time, 1000*torch_time, 'PyTorch', 1),
-            compared('a fresh process and its first answer', 's', start_time, bar=3.), compared('a folder of sounds', 'ms per clip', 1000*folder_time/n, bar=1000/150, clips=n)]
+            compared('a fresh process and its first answer', 's', start_time, bar=3.),
+            compared('the network, 32 sounds in a batch', 'ms per sound', 1000*together/32, 1000*one_by_one/32, 'one by one'), compared('a folder of sounds', 'ms per clip', 1000*folder_time/n, bar=1000/150, clips=n)]
 
 # %% ../nbs/08_speed.ipynb #ee202437
 def _growth_times(data, quick):

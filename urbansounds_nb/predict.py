@@ -29,6 +29,7 @@ from tqdm.auto import tqdm
 from .dataset import CLASSES, DataError, _blocks, _Bytes, _is_sound, _missing_bytes, _mono, command, keep_memory, one_line_errors, resample
 from .models import Classifier, about, load as read_checkpoint
 from .spectrogram import hub_token, publishing, show_mel
+from .training import fit_temperature
 
 # %% ../nbs/06_predict.ipynb #2cf7e405
 class Usual(nn.Module):
@@ -477,7 +478,6 @@ def fit_confidence(
     most_lost:float=.1,   # Largest share of the clips that may become `unknown`
 )->dict:                  # `temperature` and `unknown_below`, as `save` takes them
     "How sure a newly trained model may be, and below which probability it had better not answer"
-    from urbansounds_nb.training import fit_temperature                               # brings scikit-learn, which an answer does not need
     labels, logits = (np.concatenate([getattr(run, part) for run in runs]) for part in ('labels', 'logits'))
     temperature = fit_temperature(labels, logits)
     known, listener = torch.as_tensor(logits/temperature).softmax(1).amax(1), Listener(model, temperature)

@@ -68,6 +68,12 @@ def _filter_groups(*settings):
         first, end = int(used.argmax()), len(used)-int(used[::-1].argmax())
         groups.append((slice(2*first, 2*end), filters[:, first:end].T.repeat_interleave(2, 0)))
     return groups
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _widths(*settings):
+    "Number of bins that each band sums up (n_mels,); infinite for a band that is too narrow for any"
+    return (widths := (mel_filters(*settings) > 0).sum(1).float()).where(widths > 0, torch.inf)
+
 
 # %% ../nbs/01_spectrogram.ipynb #f9e7397d
 class LogMel(nn.Module):
@@ -94,22 +100,23 @@ class LogMel(nn.Module):
         wave:Tensor,        # (batch, samples) in [-1, 1]; shorter clips end in zeros
         sample_rate:int=0,  # Of the waveforms (Hz), where the front end has none of its own
     )->Tensor:              # (batch, n_mels, 1 + samples//hop_length) in dB
-        groups = _filter_groups(sample_rate or self.sample_rate, self.n_fft, self.n_mels, self.f_min, self.f_max or None)
-        groups = [(bins, weights.to(wave.device)) for bins, weights in groups]
+        filters = sample_rate or self.sample_rate, self.n_fft, self.n_mels, self.f_min, self.f_max or None
+        groups = [(bins, weights.to(wave.device)) for bins, weights in _filter_groups(*filters)]
+        widths = _widths(*filters).to(wave.device)
         with torch.autocast(wave.device.type, enabled=False):
-            return torch.cat([self._levels(some, groups) for some in wave.float().split(max(1, 400_000//max(1, wave.shape[1])))])   # four clips of four seconds
+            return torch.cat([self._levels(some, groups, widths) for some in wave.float().split(max(1, 400_000//max(1, wave.shape[1])))])   # four clips of four seconds
 
 # %% ../nbs/01_spectrogram.ipynb #f324f756
 @patch
-def _levels(self:LogMel, wave, groups):
+def _levels(self:LogMel, wave, groups, widths):
     "The spectrograms of a few clips"
-    half = self.n_fft//2
-    frames = nn.functional.pad(wave, (half, half)).unfold(1, self.n_fft, self.hop_length)
-    energy = self._energy(frames*self.window, groups)
+    edge = wave.new_zeros(len(wave), self.n_fft//2)
+    frames = torch.cat([edge, wave, edge], 1).unfold(1, self.n_fft, self.hop_length)*self.window    # (batch, n_frames, n_fft)
+    energy = self._energy(frames, groups)
     least = (energy.amax((1, 2), keepdim=True) * 10**(-self.top_db/10)).clamp(min=1e-10)
-    wide = energy.amax(2) > 1.6e7*torch.maximum(energy.amin(2), least[..., 0])
+    wide = (energy.amax(2) > 1e6*(torch.maximum(energy, least)*widths).amin(2)).flatten().nonzero()[:, 0]
     exact = torch.float32 if wave.device.type == 'mps' else torch.float64                  # Apple's GPUs have no double precision
-    if wide.any(): energy = energy.masked_scatter(wide[..., None], self._energy(frames[wide].to(exact).mul_(self.window), groups))
+    if len(wide): energy = energy.flatten(0, 1).index_copy(0, wide, self._energy(frames.flatten(0, 1)[wide].to(exact), groups)).view_as(energy)
     mel = torch.maximum(energy, least).log10_().mul_(10).mT
     return mel-mel.amax((1, 2), keepdim=True) if self.relative else mel
 

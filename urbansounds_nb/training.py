@@ -8,7 +8,7 @@ __all__ = ['Recipe', 'rate_factor', 'half_precision', 'trimmed', 'logits_of', 'E
            'fit_temperature', 'bootstrap_interval', 'paired_test']
 
 # %% ../nbs/01b_training.ipynb #2fb80e25
-import json, math
+import json, math, platform
 from contextlib import nullcontext
 from pathlib import Path
 from zlib import crc32
@@ -17,7 +17,6 @@ import torch
 from fastcore.basics import patch, store_attr
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as as_bytes
-from sklearn.metrics import confusion_matrix, f1_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
@@ -66,13 +65,19 @@ def rate_factor(
     return .5 + .5*math.cos(math.pi*(progress-recipe.warm_up)/(1-recipe.warm_up))
 
 # %% ../nbs/01b_training.ipynb #15996063
+def _built_for_bfloat16(device):
+    "Does the device multiply bfloat16, or would it imitate that?"
+    if device.type == 'cuda': return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != 'cpu': return False
+    if platform.machine().lower() not in ('x86_64', 'amd64'): return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()    # the line above says yes to all that have AVX-512
+
 def half_precision(
     device:torch.device,    # Where the model is
     precision:str='auto',   # As in `Recipe`
 ):                          # A context for the forward pass
     "bfloat16 autocast where asked for, or where the device is built for it"
-    built_for_it = torch.cuda.is_bf16_supported() if device.type == 'cuda' else device.type == 'cpu' and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    wanted = precision == 'bf16' or (precision == 'auto' and built_for_it)
+    wanted = precision == 'bf16' or (precision == 'auto' and _built_for_bfloat16(device))
     return torch.autocast(device.type, torch.bfloat16) if wanted else nullcontext()
 
 # %% ../nbs/01b_training.ipynb #0632008d
@@ -281,11 +286,11 @@ def scores(
     logits,   # (clips, classes) what a model says
 )->dict:      # accuracy, macro_f1, recall of each class, confusion (rows: truth)
     "The usual measures of one set of predictions"
-    labels, guesses, classes = np.asarray(labels), np.asarray(logits).argmax(1), np.arange(np.shape(logits)[1])
-    confusion = confusion_matrix(labels, guesses, labels=classes)
-    recall = confusion.diagonal()/np.maximum(1, confusion.sum(1))
-    return dict(accuracy=float((labels == guesses).mean()), macro_f1=float(f1_score(labels, guesses, labels=np.unique(labels), average='macro')),
-                recall=recall, confusion=confusion)
+    labels, guesses, n = np.asarray(labels), np.asarray(logits).argmax(1), np.shape(logits)[1]
+    confusion = np.bincount(n*labels + guesses, minlength=n*n).reshape(n, n)
+    right, true, guessed = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    f1 = 2*right/np.maximum(1, true+guessed)                                 # of precision right/guessed and recall right/true
+    return dict(accuracy=float((labels == guesses).mean()), macro_f1=float(f1[true > 0].mean()), recall=right/np.maximum(1, true), confusion=confusion)
 
 # %% ../nbs/01b_training.ipynb #3d3fbf0e
 def calibration_error(
