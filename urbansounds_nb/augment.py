@@ -172,7 +172,8 @@ class Mask(RandomChange):
         return ((place >= start) & (place < start+width)).any(1)
 
     def change(self, mel):
-        mean = mel.mean((0, 2) if self.fill == 'batch' else 2, keepdim=True)       # (1 or batch, n_mels, 1)
+        mean = mel.mean(2, keepdim=True)                                           # (batch, n_mels, 1)
+        if self.fill == 'batch': mean = mean.mean(0, keepdim=True)                 # in two steps: half the time
         bands, frames = self.hidden(mel, mel.shape[1], self.frequency), self.hidden(mel, mel.shape[2], self.time)
         shown = (~bands[:, :, None]).float() * (~frames[:, None]).float()          # (batch, n_mels, n_frames)
         return torch.lerp(mean, mel, shown)                                        # a third of the time of `torch.where`

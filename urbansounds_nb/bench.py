@@ -220,7 +220,7 @@ def _computed_twice(front_end, waves):
     "The share of frames that `LogMel` computes in double precision, in %"
     frames, energy = {}, LogMel._energy
     def counted(self, some, groups):
-        frames[some.dtype] = frames.get(some.dtype, 0) + some[..., 0].numel()
+        frames[some.dtype] = frames.get(some.dtype, 0) + len(some)
         return energy(self, some, groups)
     with mock.patch.object(LogMel, '_energy', counted): front_end(waves)
     return 100*frames.get(torch.float64, 0)/frames[torch.float32]
@@ -270,13 +270,26 @@ urbansounds_prepare()
 print(next(int(line.split()[1])/1024 for line in open('/proc/self/status') if line.startswith('VmHWM')))
 """
 
+_DECODER = """
+import os, sys
+import datasets
+from concurrent.futures import ThreadPoolExecutor
+from urbansounds_nb.spectrogram import load_clips, read_audio
+clips = load_clips(sys.argv[1])
+with ThreadPoolExecutor(os.cpu_count()) as pool: print(sum(pool.map(lambda some: sum(len(read_audio(clip['audio'])[0]) for clip in some), [clips[start:start+10] for start in range(0, len(clips), 10)])))
+"""
+
+def _run(code, *arguments):
+    "Run Python code in a fresh process: `seconds`, and the last word that it `said`"
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, '-c', code, *arguments], capture_output=True, text=True)
+    if done.returncode: raise DataError(done.stderr.strip().splitlines()[-1])
+    return SimpleNamespace(seconds=time.perf_counter()-start, said=done.stdout.split()[-1])
+
 def _whole_command(data, setting):
     "Run `urbansounds_prepare`: `seconds`, and `megabytes` at most"
-    with TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, '-c', _COMMAND, '--data', data, '--folder', f'{folder}/mels', '--setting', setting], capture_output=True, text=True)
-        if done.returncode: raise DataError(done.stderr.strip().splitlines()[-1])
-        return SimpleNamespace(seconds=time.perf_counter()-start, megabytes=float(done.stdout.split()[-1]))
+    with TemporaryDirectory() as folder: done = _run(_COMMAND, '--data', data, '--folder', f'{folder}/mels', '--setting', setting)
+    return SimpleNamespace(seconds=done.seconds, megabytes=float(done.said))
 
 def _prepare(setting, data, every=1):
     "Prepare every so manieth clip of a source, without a setting the published way; how many these are"
@@ -295,8 +308,10 @@ def _native_times(data, quick):
     files = [file for file in files if sf.info(io.BytesIO(file)).samplerate >= 44100][:3 if quick else 24]
     ours = lambda: [front_end.clip_mel(*read_audio(file)) for file in files]
     theirs = lambda: [librosa_mel(*librosa.load(io.BytesIO(file), sr=front_end.sample_rate), front_end) for file in files]
-    own, other = (1000*seconds/len(files) for seconds in medians(1 if quick else 9, ours, theirs))
-    return [compared('files at 44 to 192 kHz, one thread', 'ms per clip', own, other, 'librosa.load and librosa', 5, len(files))]
+    sounds = lambda: [resample(*read_audio(file), front_end.sample_rate) for file in files]
+    own, other, least = (1000*seconds/len(files) for seconds in medians(1 if quick else 9, ours, theirs, sounds))
+    return [compared('files at 44 to 192 kHz, one thread', 'ms per clip', own, other, 'librosa.load and librosa', 5, len(files)),
+            compared('of this, decoder and resampler', 'ms per clip', least, clips=len(files))]
 
 # %% ../nbs/08_speed.ipynb #e1067e0f
 def _preparation(data, quick):
@@ -308,6 +323,7 @@ def _preparation(data, quick):
         seconds, megabytes = (statistics.median(getattr(one, name) for one in ours) for name in ('seconds', 'megabytes'))
         rows += [compared(f'preparation, setting {setting}', 's', seconds, published.seconds, 'librosa, list, from_list', 10, published.value),
                  compared(f'memory of preparation, setting {setting}', 'MB', megabytes, published.megabytes, 'librosa, list, from_list', 10, published.value)]
+    rows.append(compared('of this, imports and decoder', 's', statistics.median(_run(_DECODER, source).seconds for _ in range(repeats)), clips=published.value))
     all_clips, tenth = (in_process(_prepare, 'seed', source, every).megabytes for every in (1, 10))
     rows.append(compared('memory, all clips against a tenth of them', 'times', all_clips/tenth, bar=1.2, clips=published.value))
     return rows + in_process(_native_times, data, quick, threads=1).value
@@ -356,9 +372,7 @@ def epoch_shares(
     shares = {part: 100*spent[part]/spent['epoch'] for part in parts}
     return shares | {'all else': 100-sum(shares.values())}
 
-# %% ../nbs/08_speed.ipynb #6e259be0
-def _epoch_times(names, n, repeats): return medians(repeats, *(Epochs(name, n) for name in names))
-
+# %% ../nbs/08_speed.ipynb #17827aa2
 def _epoch_given_back(name, n, repeats):
     "Where freed memory goes back to the system"
     with mock.patch(f'{__name__}.keep_memory'): return _epoch_times((name,), n, repeats)[0]
@@ -378,6 +392,9 @@ def _surrounding_times(repeats):
         for some in weights: some.grad = torch.randn_like(some)
         return torch.optim.AdamW(weights, fused=fused).step
     return medians(repeats, lambda: warp(mel), lambda: _grid_warp(mel), optimiser(True), optimiser(False))
+
+# %% ../nbs/08_speed.ipynb #6e259be0
+def _epoch_times(names, n, repeats): return medians(repeats, *(Epochs(name, n) for name in names))
 
 def _minutes(names, quick):
     "Minutes that a run takes which trains on two of the official folds, one thread; for networks that see every clip at full length"
@@ -555,9 +572,10 @@ def _growth_times(data, quick):
             clips, sounds = repeated(load_clips(data), n), Path(folder)/f'sounds-{n}'
             sounds.mkdir()
             _write_sounds(data, sounds, n)
-            tasks = {'preparation': lambda: prepare_mels(clips, Path(folder)/f'mels-{n}', LogMel(**SETTINGS['fine']), progress=False),
+            prepare = lambda clips, name: prepare_mels(clips, Path(folder)/name, LogMel(**SETTINGS['fine']), progress=False)
+            tasks = {'preparation': lambda: prepare(clips, f'mels-{n}'),
                      'training, one epoch': Epochs('residual-cnn', n), 'prediction': lambda: classify(sounds)}
-            if n == few: classify(min(sounds.iterdir())), Epochs('residual-cnn', 32)()     # to warm up
+            if n == few: prepare(clips[:10], 'mels'), classify(min(sounds.iterdir())), Epochs('residual-cnn', 32)()     # to warm up
             rows += [compared(f'growth: {name}', 's', _timed(task), clips=n) for name, task in tasks.items()]
     each = lambda name, n: next(row['ours']/n for row in rows if row['measure'] == name and row['clips'] == n)
     return rows + [compared(f'cost of a clip, 8 times as many: {name.removeprefix("growth: ")}', 'times', each(name, 8*few)/each(name, few), bar=1.2) for name in dict.fromkeys(row['measure'] for row in rows)]

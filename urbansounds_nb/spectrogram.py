@@ -112,7 +112,7 @@ def _levels(self:LogMel, wave, groups, widths):
     "The spectrograms of a few clips"
     edge = wave.new_zeros(len(wave), self.n_fft//2)
     frames = torch.cat([edge, wave, edge], 1).unfold(1, self.n_fft, self.hop_length)*self.window    # (batch, n_frames, n_fft)
-    energy = self._energy(frames, groups)
+    energy = self._energy(frames.flatten(0, 1), groups).view(*frames.shape[:2], self.n_mels)
     least = (energy.amax((1, 2), keepdim=True) * 10**(-self.top_db/10)).clamp(min=1e-10)
     wide = (energy.amax(2) > 1e6*(torch.maximum(energy, least)*widths).amin(2)).flatten().nonzero()[:, 0]
     exact = torch.float32 if wave.device.type == 'mps' else torch.float64                  # Apple's GPUs have no double precision
@@ -122,9 +122,9 @@ def _levels(self:LogMel, wave, groups, widths):
 
 @patch
 def _energy(self:LogMel, frames, groups):
-    "Of windowed frames (..., n_fft) in each band: (..., n_mels)"
-    squares = torch.view_as_real(torch.fft.rfft(frames)).flatten(-2).float().square_()     # real, imaginary, real, …
-    return torch.cat([squares[..., bins] @ weights for bins, weights in groups], -1)
+    "Of windowed frames (n, n_fft) in each band: (n, n_mels)"
+    squares = torch.view_as_real(torch.fft.rfft(frames)).flatten(1).float().square_()      # real, imaginary, real, …
+    return torch.cat([squares[:, bins].mm(weights) for bins, weights in groups], 1)
 
 # %% ../nbs/01_spectrogram.ipynb #0da453a6
 @patch

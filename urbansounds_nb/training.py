@@ -217,7 +217,7 @@ def train_epoch(
     for number, some in enumerate(batches):
         for group in state.optimiser.param_groups:
             group['lr'] = recipe.learning_rate * rate_factor((epoch + number/len(batches))/recipe.epochs, recipe)
-        x, targets = trimmed(model, mel[some].float(), lengths[some]), F.one_hot(labels[some], classes).float()
+        x, targets = trimmed(model, mel.index_select(0, some).float(), lengths[some]), F.one_hot(labels[some], classes).float()
         if augment is not None: x, targets = augment(x, targets)
         own, share = own_share(len(some))                        # all of it, unless several processes train this model
         x, targets, frames = x[own], targets[own], lengths[some][own]
