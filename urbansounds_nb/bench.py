@@ -504,11 +504,13 @@ def _protocol(data, quick):
         one = in_process(_cross_validate, place, Path(folder)/'one', (1,), 1, tree=True)
         ten = in_process(_cross_validate, place, Path(folder)/'ten', (), cores, tree=True)
         two = in_process(_cross_validate, place, Path(folder)/'two', (), cores, 2)
+        libraries = in_process(os.getpid, tree=True).megabytes
         models = sum(path.stat().st_size for path in (Path(folder)/'ten'/'models').iterdir())/2**20
     epochs, each = TRAININGS['residual-cnn'].recipe.within(n_train).epochs, max(0., two.seconds-ten.seconds)
     return [compared('ten folds of one epoch, with the start', 's', ten.seconds, clips=n), compared('ten folds, one epoch more', 's', each, clips=n),
             compared('epochs of the recipe', 'epochs', epochs), compared('the whole protocol', 'minutes', (ten.seconds + (epochs-1)*each)/60, bar=60., clips=n),
-            compared(f'memory of ten folds in {cores} processes', 'MB', ten.megabytes, one.megabytes+models, 'one fold and the models', round(1/1.3, 3), n)]
+            compared(f'memory of ten folds in {cores} processes', 'MB', ten.megabytes, one.megabytes+models, 'one fold and the models', round(1/1.3, 3), n),
+            compared('of this, a process that has only loaded the libraries', 'MB', libraries)]
 
 # %% ../nbs/08_speed.ipynb #4e693f4d
 def _write_sounds(data, folder, n):

@@ -264,7 +264,7 @@ def run_fold(
             for file in (path, trained): file.parent.mkdir(parents=True, exist_ok=True)
             torch.manual_seed(seed)
             model, device = Classifier(training.model, data.classes, **training.network), 'cuda' if torch.cuda.is_available() else 'cpu'
-            if not model.front_end.relative: model.standardise.measure(data.mel[train_rows])
+            if not model.front_end.relative: model.standardise.measure(data.mel, train_rows)
             model.to(device)
             teachers = [load(teacher_path(trained.parent, teacher, identity['scored_on'], *which)).to(device) for teacher, *which in training.lessons(fold)]
             if training.pretraining: pretrain(model, data, train_rows, training.pretraining, seed, tick, checkpoint.with_suffix('.pretraining'))
@@ -648,15 +648,22 @@ def _undisturbed():
         for stop, handler in zip(stops, before): signal.signal(stop, handler)
         for stop in heard[:1]: signal.raise_signal(stop)
 
+def _workers_context():
+    "How workers are started: where the system can, as copies of one process that loads the libraries; the first call starts it, and does not wait"
+    if 'forkserver' not in multiprocessing.get_all_start_methods(): return multiprocessing.get_context('spawn')
+    from multiprocessing.forkserver import ensure_running                  # not there on Windows
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['urbansounds_nb.crossval', 'torch._dynamo'])   # the latter is what an optimiser imports at its first step
+    with _undisturbed(): ensure_running()
+    return context
+
 # %% ../nbs/04_crossval.ipynb #aa7e7469
 def _in_processes(jobs, data, n_jobs, threads, bar, done, **kwargs):
     "Work on all jobs in processes; calls `done` with each run as it ends"
     needed, shared = sum(d.mel.nbytes for d in data.values()), Path('/dev/shm')
     if shared.is_dir() and shutil.disk_usage(shared).free < needed:
         raise DataError(f'{shared}: {needed/1e6:.0f} MB of shared memory are needed: free it, give the container more (--shm-size), or run with --jobs 1')
-    can_share = 'forkserver' in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context('forkserver' if can_share else 'spawn')
-    if can_share: context.set_forkserver_preload(['urbansounds_nb.crossval'])
+    context = _workers_context()
     epochs_done = context.Value('i', 0)
     with ProcessPoolExecutor(n_jobs, context, _start_worker, (data, threads, epochs_done)) as pool:
         try:
@@ -731,9 +738,13 @@ def _check(models, validate, engine, **numbers):
         if value < (least := int(name in ('seeds', 'threads'))): raise DataError(f'{name} is {value}: give at least {least}')
     if engine == 'ray' and rank_and_size()[1] > 1: raise DataError('a cluster starts its own processes: give --engine ray without torchrun')
 
+def _processes(engine, n_jobs):
+    "Processes of this machine that train at a time; 1: this one"
+    if engine == 'ray' or rank_and_size()[1] > 1: return 1
+    return n_jobs or (1 if torch.cuda.is_available() else os.cpu_count())
+
 def _work_on(jobs, engine, n_jobs, gpus, **how):
     "Work on all jobs by an engine, in two waves: those that learn from others wait for these"
-    n_jobs = 1 if rank_and_size()[1] > 1 else n_jobs or (1 if torch.cuda.is_available() else os.cpu_count())
     for some in ([job for job in jobs if bool(named(job[0]).teachers) == waits] for waits in (False, True)):
         if not some: continue
         if engine == 'ray': _on_cluster(some, gpus=gpus, **how)
@@ -758,6 +769,8 @@ def cross_validate(
 )->list:                                # All finished runs of the folder
     "Cross-validate models over the folds; finished runs are kept, interrupted ones go on"
     _check(models, validate, engine, gpus=gpus, seeds=seeds, epochs=epochs, jobs=n_jobs, threads=threads)
+    n_jobs = _processes(engine, n_jobs)
+    if n_jobs > 1: _workers_context()                              # loads its libraries while this process loads the data
     data = {key: load_data(source, *key, progress, engine) for key in sorted({data_key(name) for one in models for name in (one, *named(one).teachers)})}
     columns = next(iter(data.values())).columns
     split_recordings = check_folds(columns['fsID'], columns['fold'])

@@ -396,11 +396,12 @@ def _clip_arrays(column):
 
 def _rows(folder):
     "The Arrow table of a prepared data set, once each of its files is known to be whole"
-    from datasets import load_from_disk
+    tables = []
     for name, checksum in _settings(folder).get('checksums', {}).items():
         path = Path(folder)/name
-        if not path.is_file() or crc32(path.read_bytes()) != checksum: raise DataError(f'{path}: damaged: remove {folder}, and prepare it again')
-    rows = load_from_disk(str(folder)).data
+        if Path(name).name != name or not path.is_file() or crc32(path.read_bytes()) != checksum: raise DataError(f'{path}: damaged: remove {folder}, and prepare it again')
+        tables.append(pa.ipc.open_stream(pa.memory_map(str(path))).read_all())
+    rows = pa.concat_tables(tables)
     rows.validate(full=True)
     return rows
 
@@ -436,10 +437,11 @@ class Standardise(nn.Module):
 
     def forward(self, mel): return (mel-self.mean)/self.spread
 
-    def measure(self, mel:Tensor):
-        "Take mean and spread from spectrograms (clips, n_mels, n_frames)"
-        for band, values in enumerate(mel.unbind(1)):
-            self.spread[band], self.mean[band] = (value.clamp(min=lowest) for value, lowest in zip(torch.std_mean(values.float()), (1e-3, -1e4)))
+    def measure(self, mel:Tensor, rows=slice(None)):
+        "Take mean and spread from spectrograms (clips, n_mels, n_frames), those of all clips or of some rows"
+        for band in range(mel.shape[1]):                                  # band by band: the training clips are never copied as a whole
+            spread, mean = torch.std_mean(mel[rows, band].float())
+            self.spread[band], self.mean[band] = spread.clamp(min=1e-3), mean.clamp(min=-1e4)
         return self
 
 # %% ../nbs/01_spectrogram.ipynb #d1e8a585
