@@ -651,10 +651,11 @@ def _undisturbed():
 def _workers_context():
     "How workers are started: where the system can, as copies of one process that loads the libraries; the first call starts it, and does not wait"
     if 'forkserver' not in multiprocessing.get_all_start_methods(): return multiprocessing.get_context('spawn')
-    from multiprocessing.forkserver import ensure_running                  # not there on Windows
+    from multiprocessing import forkserver, resource_tracker               # not there on Windows
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['urbansounds_nb.crossval', 'torch._dynamo'])   # the latter is what an optimiser imports at its first step
-    with _undisturbed(): ensure_running()
+    resource_tracker.ensure_running()                                      # or it would be started below, and unblock what is blocked there
+    with _undisturbed(): forkserver.ensure_running()
     return context
 
 # %% ../nbs/04_crossval.ipynb #aa7e7469
@@ -664,6 +665,10 @@ def _in_processes(jobs, data, n_jobs, threads, bar, done, **kwargs):
     if shared.is_dir() and shutil.disk_usage(shared).free < needed:
         raise DataError(f'{shared}: {needed/1e6:.0f} MB of shared memory are needed: free it, give the container more (--shm-size), or run with --jobs 1')
     context = _workers_context()
+    if context.get_start_method() == 'forkserver':                         # an empty process starts when the libraries are loaded: Ctrl-C may end that wait
+        loaded = context.Process(target=int)
+        loaded.start()
+        loaded.join()
     epochs_done = context.Value('i', 0)
     with ProcessPoolExecutor(n_jobs, context, _start_worker, (data, threads, epochs_done)) as pool:
         try:

@@ -55,6 +55,9 @@ def command(function):
             for stop in stops: signal.signal(stop, signal.SIG_IGN if stops[stop] == signal.SIG_IGN else signal.default_int_handler)
             return function(**{name: value for name, value in options.items() if name in signature(function).parameters})
         except KeyboardInterrupt: sys.exit('stopped')
+        except ImportError as e:                              # a library was stopped while it was loading, and says it so
+            if isinstance(e.__cause__, KeyboardInterrupt): sys.exit('stopped')
+            raise
         finally:
             for stop in stops: signal.signal(stop, stops[stop])
             gc.freeze()                                       # the process ends: to look for garbage first would take seconds
