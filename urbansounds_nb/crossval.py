@@ -632,9 +632,8 @@ def _end_with_parent():
 def _tick():
     with _start_worker.epochs_done.get_lock(): _start_worker.epochs_done.value += 1
 
-def _work(name, fold, seed, **kwargs):
-    "One run in a worker"
-    return run_fold(_start_worker.data[data_key(name)], name, fold, seed, tick=_tick, **kwargs)
+def _work(name, fold, seed, **kwargs): return run_fold(_start_worker.data[data_key(name)], name, fold, seed, tick=_tick, **kwargs)
+
 @contextmanager
 def _undisturbed():
     "Ctrl-C waits until processes are started, and these never hear it, not even while they load: the main process answers"
