@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+import torch
 from urbansounds_nb.crossval import Run, urbansounds_report
 from urbansounds_nb.dataset import DataError, load_clips, read_audio
 from urbansounds_nb.models import Classifier, load as read_checkpoint, save
@@ -62,9 +63,9 @@ def test_a_list_of_sixty_megabytes(tmp_path):
     (tmp_path/'list.csv').write_bytes(b'path,class\n' + b'a.wav,cat\n'*6_000_000)
     with pytest.raises(DataError, match='larger than 50 MB'): load_clips(tmp_path)
 
-@pytest.mark.parametrize('kind, seed', [('list with odd marks', 9), ('hostile archive', 28), ('damaged archive', 3), ('damaged preparation', 0)])
-def test_what_was_once_lost(tmp_path, kind, seed):
-    assert folders.outcome(kind, seed, tmp_path) == 'refused'              # few clips of a class, a link to nothing, a wrong checksum, JSON of another kind
+@pytest.mark.parametrize('kind, seed, expected', [ # few clips of a class, a link to nothing, a wrong checksum, no JSON; JSON that we do not read
+    ('list with odd marks', 9, 'refused'), ('hostile archive', 28, 'refused'), ('damaged archive', 3, 'refused'), ('damaged preparation', 9, 'refused'), ('damaged preparation', 0, 'survived')])
+def test_what_was_once_lost(tmp_path, kind, seed, expected): assert folders.outcome(kind, seed, tmp_path) == expected
 
 # --- nothing is unpickled, nothing is run
 
@@ -106,11 +107,14 @@ def test_no_loader_unpickles(tmp_path, how, three_folds):
     for read, path in tries:
         with pytest.raises(DataError) as refusal: read(path)
         assert len(str(refusal.value).splitlines()) == 1, (path.name, str(refusal.value))
+    whole = load_mels(mels).mel
     for path in sorted(path for path in mels.iterdir() if path.stat().st_size):
         before = path.read_bytes()
         path.write_bytes(data)
-        with pytest.raises(DataError) as refusal: load_mels(mels)
-        assert len(str(refusal.value).splitlines()) == 1, path.name
+        if path.name in ('dataset_info.json', 'state.json'): assert torch.equal(load_mels(mels).mel, whole)   # for the library `datasets`; we do not read them
+        else:
+            with pytest.raises(DataError) as refusal: load_mels(mels)
+            assert len(str(refusal.value).splitlines()) == 1, path.name
         path.write_bytes(before)
     at('scores.csv')
     with pytest.raises(SystemExit, match='^error: '): urbansounds_report(str(tmp_path/'evil'))
