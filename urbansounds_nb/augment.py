@@ -173,7 +173,7 @@ class Mask(RandomChange):
 
     def change(self, mel):
         mean = mel.mean(2, keepdim=True)                                           # (batch, n_mels, 1)
-        if self.fill == 'batch': mean = mean.mean(0, keepdim=True)                 # in two steps: half the time
+        if self.fill == 'batch': mean = mean.mean(0, keepdim=True)                 # in two steps, which is faster
         bands, frames = self.hidden(mel, mel.shape[1], self.frequency), self.hidden(mel, mel.shape[2], self.time)
         shown = (~bands[:, :, None]).float() * (~frames[:, None]).float()          # (batch, n_mels, n_frames)
         return torch.lerp(mean, mel, shown)                                        # a third of the time of `torch.where`
