@@ -55,6 +55,23 @@ def pages(site): return {path.name: Page(path) for path in sorted(site.glob('*.h
 
 def test_the_build_finds_nothing_wrong(built): assert built[2] == 0, built[1]
 
+def pandoc(text, to):
+    "What a real pandoc makes of Markdown with the filter that Quarto uses"
+    import pypandoc
+    lua = f'--lua-filter={ROOT/"nbs"/"quarto.lua"}'
+    return pypandoc.convert_text(text, to, format='markdown', extra_args=[lua, '--wrap=none', '--standalone'])
+
+def test_the_filter_for_quarto_cleans_pages():
+    script = '```{=html}\n  <script src="https://cdnjs.example/require.js"></script>\n  ```'
+    page = f'---\ntitle: T\nheader-includes:\n- |\n  {script}\n---\n'
+    page += '```python\ndef f(x:[`Tensor`](https://pytorch.org/x#t)): pass\n```\n\n<audio controls src="a.wav"></audio>\n'
+    made = pandoc(page, 'html')
+    assert 'cdnjs' not in made and 'aria-label="Listen"' in made and '](https' not in made and 'Tensor' in made
+
+def test_the_filter_for_quarto_writes_links_from_the_root():
+    made = pandoc('---\ntitle: T\ndescription: One sentence.\n---\n[a](04_crossval.ipynb) ![b](way.png) [c](https://x.org)', 'gfm')
+    assert '> One sentence.' in made and '(nbs/04_crossval.ipynb)' in made and 'nbs/way.png' in made and '(https://x.org)' in made
+
 def test_every_page_of_the_sidebar_is_there(pages):
     import yaml
     contents = yaml.safe_load((ROOT/'nbs'/'sidebar.yml').read_text())['website']['sidebar']['contents']
@@ -134,6 +151,8 @@ WIDE = '''() => {
     if (document.documentElement.scrollWidth > innerWidth) wide.push(document.documentElement)
     return wide.slice(0, 3).map(element => `${element.tagName} ${element.id || element.textContent.trim().slice(0, 40)}`)
 }'''
+CUT = """() => [...document.querySelectorAll('main pre')].filter(pre => pre.checkVisibility() && pre.scrollWidth > pre.clientWidth + 1)
+    .map(pre => pre.textContent.trim().slice(0, 50))"""
 BROKEN = "() => [...document.images].filter(image => !image.complete || !image.naturalWidth).map(image => image.alt)"
 
 @pytest.mark.parametrize('size, scheme, place', [('desktop', 'light', 'server'), ('phone', 'dark', 'file')])
@@ -143,6 +162,7 @@ def test_every_page_in_a_browser(browser, site, address, pages, size, scheme, pl
     for name in pages:
         page.goto(f'{address}/{name}' if place == 'server' else (site/name).as_uri())
         problems += [f'{name}: wider than the {size}: {what}' for what in page.evaluate(WIDE)]
+        if size == 'desktop': problems += [f'{name}: code is cut: {code}' for code in page.evaluate(CUT)]
         problems += [f'{name}: a picture is missing ({alt})' for alt in page.evaluate(BROKEN)]
         if page.evaluate("document.documentElement.classList.contains('quarto-dark')") != (scheme == 'dark'): problems.append(f'{name}: not {scheme}')
     page.context.close()

@@ -118,12 +118,15 @@ def add_model(site):
     text = page.read_text(encoding='utf-8').replace('<div id="hear">', box, 1)
     page.write_text(text.replace('</body>', f'<script src="browser/{HEARING.name}"></script>\n</body>', 1), encoding='utf-8')
 
+def copy_sources(place):
+    for name in SOURCES:
+        if (ROOT/name).is_dir(): shutil.copytree(ROOT/name, Path(place, name), ignore=CACHES)
+        else: shutil.copy(ROOT/name, place)
+
 def build(folder):
     "The site in `folder`, which is emptied before; gives what is wrong with it"
     with tempfile.TemporaryDirectory() as place:
-        for name in SOURCES:
-            if (ROOT/name).is_dir(): shutil.copytree(ROOT/name, Path(place, name), ignore=CACHES)
-            else: shutil.copy(ROOT/name, place)
+        copy_sources(place)
         with contextlib.chdir(place): site = smalldocs_site(processed())
         site.build()
         card = site.project.website['image']
@@ -134,15 +137,22 @@ def build(folder):
         shutil.move(site.out, folder)
     return [problem for problem in site.warnings if not re.search(EXPECTED, problem)]
 
+def quarto_site(folder):
+    "The site by Quarto, in `folder`; unlike nbdev_docs it leaves README.md and nbs/nbdev.yml alone"
+    with tempfile.TemporaryDirectory() as place:
+        copy_sources(place)
+        with contextlib.chdir(place): pages = processed()
+        subprocess.run(['quarto', 'render', '--no-cache', '--no-execute'], cwd=pages, check=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.move(pages/'_docs', folder)
+    add_model(folder)
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folder', nargs='?', type=Path, default=ROOT/'_docs')
     parser.add_argument('--smalldocs', action='store_true', help='leave Quarto aside')
     args = parser.parse_args()
-    if shutil.which('quarto') and not args.smalldocs:
-        binaries = Path(sys.executable).parent
-        subprocess.run([binaries/'nbdev_docs'], cwd=ROOT, check=True, env={**os.environ, 'PATH': f'{binaries}{os.pathsep}{os.environ["PATH"]}'})
-        return add_model(ROOT/'_docs')
+    if shutil.which('quarto') and not args.smalldocs: return quarto_site(args.folder.resolve())
     if sys.version_info < (3, 11): sys.exit('the site needs Quarto (https://quarto.org/docs/get-started/) or Python 3.11 or later')
     folder = args.folder.resolve()
     problems = build(folder)

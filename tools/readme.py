@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Write README.md from nbs/index.ipynb: with Quarto where it is installed, else with nbconvert.
+"""Write README.md from nbs/index.ipynb with nbconvert, the same on every machine.
 
-    python tools/readme.py [--nbconvert]
+    python tools/readme.py
 """
-import argparse, posixpath, re, shutil, subprocess, sys
+import posixpath, re
 from pathlib import Path
 import nbformat
 from nbconvert import MarkdownExporter
@@ -48,12 +48,6 @@ def render(index):
     text = re.sub(r'\]\((?![a-z]+:|[#/])([^)\s]+)\)', from_root, text)
     return re.sub(r'\n{3,}', '\n\n', f'{MARK}\n\n{text}').strip() + '\n'
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--nbconvert', action='store_true', help='leave Quarto aside')
-    args = parser.parse_args()
-    if shutil.which('quarto') and not args.nbconvert:
-        return subprocess.run([Path(sys.executable).parent/'nbdev_readme'], cwd=ROOT, check=True)
-    (ROOT/'README.md').write_text(render(ROOT/'nbs/index.ipynb'), encoding='utf-8')
+def main(): (ROOT/'README.md').write_text(render(ROOT/'nbs/index.ipynb'), encoding='utf-8')
 
 if __name__ == '__main__': main()
