@@ -3,7 +3,7 @@
 
     python tools/docs.py [--smalldocs] [folder]     (default: _docs)
 """
-import argparse, base64, contextlib, hashlib, html, json, os, re, shutil, subprocess, sys, tarfile, tempfile
+import argparse, base64, contextlib, hashlib, html, json, re, shutil, subprocess, sys, tarfile, tempfile
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parent.parent
