@@ -28,7 +28,7 @@ def rotary(
     a, b = x.chunk(2, -1)
     return torch.cat([a*cos - b*sin, a*sin + b*cos], -1)
 
-# %% ../nbs/03_transformer.ipynb #6d59ae0f
+# %% ../nbs/03_transformer.ipynb #557917eb
 class SelfAttention(nn.Module):
     "Multi-head self-attention that excludes padding"
     def __init__(self,
@@ -37,7 +37,8 @@ class SelfAttention(nn.Module):
         rotary:bool=False,   # Use rotary position embedding?
     ):
         super().__init__()
-        if width % n_heads: raise ValueError(f'width {width}: not a multiple of {n_heads}')
+        if width % n_heads:
+            raise ValueError(f'width {width} is not a multiple of n_heads {n_heads}')
         store_attr('n_heads, rotary')
         self.inputs, self.output = nn.Linear(width, 3*width), nn.Linear(width, width)
 
