@@ -93,7 +93,7 @@ def _samples_chunk(view):
         start += -(-size//align)*align
     return 0, 0, 0
 
-# %% ../nbs/00b_audio.ipynb #4facecd7
+# %% ../nbs/00b_audio.ipynb #ca3a273c
 class _View:
     "A part of a file, behind a header of its own, for soundfile to read"
     def __init__(self, raw, start, end, head=b'', more=0):
@@ -119,8 +119,8 @@ class _View:
         return data
 
     def peek(self, at, n):
-        self.at = at
-        data, self.at = self.read(n), 0
+        before, self.at = self.at, at
+        data, self.at = self.read(n), before
         return data
 
 class _Forward(sf.SoundFile):
