@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['MahalanobisDetector', 'out_of_class_sounds', 'fit_threshold', 'rejection_rates']
 
-# %% ../nbs/06c_unknown.ipynb #c47a7c9f
+# %% ../nbs/06c_unknown.ipynb #127c97fe
 import shutil, subprocess
 import numpy as np
 import torch
 from torch import Tensor, nn
-from .audio import read_audio
+from .audio import read_audio, resample
 from .core import DataError
 
 # %% ../nbs/06c_unknown.ipynb #c3d12f93
@@ -48,7 +48,7 @@ class MahalanobisDetector(nn.Module):
         self.precision = torch.tensor(precision, dtype=torch.float32)
         return self
 
-# %% ../nbs/06c_unknown.ipynb #edc032bd
+# %% ../nbs/06c_unknown.ipynb #41c72e4d
 def _speech(rng, rate):
     "Four seconds of a synthetic voice that reads numbers"
     language = rng.choice(['en', 'de', 'fr', 'es', 'it', 'pt'])
@@ -56,7 +56,7 @@ def _speech(rng, rate):
     numbers = ' '.join(map(str, rng.integers(1000, size=12)))
     command = ['espeak-ng', '-v', voice, '--stdout', numbers]
     spoken = subprocess.run(command, capture_output=True, check=True).stdout
-    return read_audio(spoken, rate=rate, name='speech')[0][:4*rate]
+    return resample(*read_audio(spoken, name='speech'), rate)[:4*rate]
 
 # %% ../nbs/06c_unknown.ipynb #8b4bf30f
 def out_of_class_sounds(
