@@ -35,7 +35,7 @@ def mel_filters(
                               2*sample_rate, norm='slaney', mel_scale='slaney')
     return filters[:n_fft//2+1].T.contiguous()
 
-# %% ../nbs/01_spectrogram.ipynb #6597f540
+# %% ../nbs/01_spectrogram.ipynb #e3ef8288
 class PlainLogMel(nn.Module):
     "Log-mel spectrogram in its simplest form, with which `LogMel` is compared"
     def __init__(self,
@@ -51,10 +51,10 @@ class PlainLogMel(nn.Module):
     def forward(self,
         wave:Tensor,  # (batch, samples)
     )->Tensor:        # (batch, n_mels, 1 + samples//hop_length), from -top_db to 0 dB
-        window = torch.hann_window(self.n_fft)
+        window = torch.hann_window(self.n_fft, dtype=wave.dtype)
         spectrum = torch.stft(wave, self.n_fft, self.hop_length, window=window,
                               pad_mode='constant', return_complex=True)
-        filters = mel_filters(self.sample_rate, self.n_fft, self.n_mels)
+        filters = mel_filters(self.sample_rate, self.n_fft, self.n_mels).to(wave.dtype)
         decibels = 10*torch.log10((filters @ spectrum.abs()**2).clamp(min=1e-30))
         return (decibels - decibels.amax((1, 2), keepdim=True)).clamp(min=-self.top_db)
 
@@ -106,19 +106,19 @@ class LogMel(nn.Module):
             parts = [self._decibels(part, groups) for part in wave.float().split(few)]
         return torch.cat(parts)
 
-# %% ../nbs/01_spectrogram.ipynb #f0efb6f8
+# %% ../nbs/01_spectrogram.ipynb #64abc081
 @patch
 def _energy(self:LogMel, frames, groups):
-    "Energy of windowed frames (…, n_fft) in each band: (…, n_mels)"
-    squares = torch.view_as_real(torch.fft.rfft(frames)).flatten(-2).float().square_()
-    return torch.cat([squares[..., bins] @ weights for bins, weights in groups], -1)
+    "Energy of windowed frames (n, n_fft) in each band: (n, n_mels)"
+    squares = torch.view_as_real(torch.fft.rfft(frames)).flatten(1).float().square_()
+    return torch.cat([squares[:, bins] @ weights for bins, weights in groups], 1)
 
 @patch
 def _decibels(self:LogMel, wave, groups):
     "Spectrograms of a few clips"
     waves = nn.functional.pad(wave, (self.n_fft//2, self.n_fft//2))
     frames = waves.unfold(1, self.n_fft, self.hop_length)*self.window
-    energy = self._energy(frames, groups)
+    energy = self._energy(frames.flatten(0, 1), groups).unflatten(0, frames.shape[:2])
     floor = energy.amax((1, 2), keepdim=True) * 10**(-self.top_db/10)
     floor = floor.clamp(min=1e-30 if self.relative else 1e-10)
     wide = energy.amax(2) > 10**7.5*torch.maximum(energy.amin(2), floor[..., 0])
