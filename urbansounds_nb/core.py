@@ -18,11 +18,10 @@ from threading import Thread, current_thread, main_thread
 from unicodedata import category
 from filelock import FileLock, Timeout
 
-# %% ../nbs/90_core.ipynb #d9edebca
+# %% ../nbs/90_core.ipynb #384ddd5f
 class DataError(ValueError):
     "An error that the user can put right; the message says what, where and what to do"
 
-# %% ../nbs/90_core.ipynb #b76ac431
 def printable(
     text, # Anything; `str` is applied to it
 )->str:   # One line that a terminal only displays
@@ -91,7 +90,7 @@ def atomic_write(
     finally:
         with suppress(OSError): unfinished.unlink(missing_ok=True)
 
-# %% ../nbs/90_core.ipynb #d8a30ca1
+# %% ../nbs/90_core.ipynb #f5b0727d
 @contextmanager
 def file_lock(
     path, # What is made or changed inside the context
@@ -110,7 +109,6 @@ def file_lock(
         with suppress(OSError): os.unlink(lock.lock_file)
         lock.release()
 
-# %% ../nbs/90_core.ipynb #6b624195
 @contextmanager
 def staging_folder(
     folder, # Where the result will be
@@ -123,11 +121,8 @@ def staging_folder(
         try: yield partial
         finally: shutil.rmtree(partial, ignore_errors=True)
 
-def move_folder(
-    source, # A finished folder, for example from `staging_folder`
-    target, # Its new name, on the same disk
-):
-    "Flush a finished folder to the disk, then rename it"
+def move_folder(source, target):
+    "Flush a finished folder to the disk, then rename it `target`"
     if hasattr(os, 'sync'): os.sync()
     Path(source).rename(target)
     _sync(Path(target).absolute().parent)
@@ -148,17 +143,13 @@ def csv_text(
     table.writerows([_cell(value) for value in row] for row in rows)
     return text.getvalue()
 
-# %% ../nbs/90_core.ipynb #e8d16194
-def optional_import(
-    name:str,   # Of the module
-    advice:str, # What to type where it is missing
-):              # The module
-    "Import a library of an extra; `DataError` with advice where it is missing"
+# %% ../nbs/90_core.ipynb #315a212b
+def optional_import(name:str, advice:str):
+    "The module `name`, of an extra; a `DataError` with the advice where it is missing"
     try: return import_module(name)
     except (ImportError, OSError):
         raise DataError(f'{name} is missing or damaged: {advice}') from None
 
-# %% ../nbs/90_core.ipynb #c4b8e78e
 def cache_folder()->Path:
     "`URBANSOUNDS_CACHE`, else `~/.cache/urbansounds_nb`, else a temporary folder"
     if chosen := os.environ.get('URBANSOUNDS_CACHE'): return Path(chosen).expanduser()
@@ -172,7 +163,7 @@ def cache_folder()->Path:
         raise DataError(f'{cache}: belongs to another user: set URBANSOUNDS_CACHE')
     return cache
 
-# %% ../nbs/90_core.ipynb #0db72e67
+# %% ../nbs/90_core.ipynb #e1769a0f
 def hub_token()->str:
     "The token in `HF_TOKEN` or in the file `.env`; `DataError` where there is none"
     from dotenv import dotenv_values
@@ -188,9 +179,7 @@ _REFUSED = {401: 'it does not know the token: make a new one',
     429: 'too many requests: wait some minutes'}
 
 @contextmanager
-def hub_errors(
-    name:str, # Of the repository
-):
+def hub_errors(name:str):
     "Errors of the Hub's client become a `DataError` that quotes nothing that was sent"
     try: yield
     except DataError: raise
@@ -246,7 +235,7 @@ def fork_server(
     with _starting(): forkserver.ensure_running()
     return context
 
-# %% ../nbs/90_core.ipynb #ffa8221d
+# %% ../nbs/90_core.ipynb #9a507d03
 def _start_worker(shared, queue, threads):
     import torch
     def end_with_parent():
@@ -260,10 +249,9 @@ def _start_worker(shared, queue, threads):
 
 def _call(function, job): return function(_call.shared, *job, tick=_call.tick)
 
-def _in_processes(function, jobs, n_jobs, done, tick, *start):
+def _in_processes(function, jobs, n_jobs, shared, done, tick, threads):
     context, others = fork_server(function.__module__), active_children()
     queue, first = context.SimpleQueue(), context.Process(target=int)
-    shared, threads = start
     pool = ProcessPoolExecutor(n_jobs, context, _start_worker, (shared, queue, threads))
     try:
         with _starting(): first.start()
@@ -282,7 +270,7 @@ def _in_processes(function, jobs, n_jobs, done, tick, *start):
             'use fewer of them (--jobs); the same command continues') from None
     finally: pool.shutdown()
 
-# %% ../nbs/90_core.ipynb #3ebeceb2
+# %% ../nbs/90_core.ipynb #309b65fc
 def run_jobs(
     function,             # Called as function(shared, *job, tick=tick); of a module
     jobs,                 # Tuples, started in this order
@@ -300,7 +288,7 @@ def run_jobs(
         if memory.is_dir() and shutil.disk_usage(memory).free < shared_bytes:
             raise DataError(f'{memory}: {shared_bytes/1e6:.0f} MB are needed: free it, '
                 'enlarge it (--shm-size of a container) or use one process (--jobs 1)')
-        return _in_processes(function, jobs, n_jobs, done, tick, shared, threads)
+        return _in_processes(function, jobs, n_jobs, shared, done, tick, threads)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
