@@ -182,18 +182,17 @@ FRONT_ENDS = {
                    n_frames=1501, padding='floor'),
 }
 
-# %% ../nbs/01_spectrogram.ipynb #1ad199ae
+# %% ../nbs/01_spectrogram.ipynb #4c20dff9
 @patch
 def is_silent(self:LogMel,
     mel:Tensor,  # (batch, n_mels, frames) in dB
 )->Tensor:       # (batch, frames) bool
     "True for frames in runs of three or more at the floor, unless the whole clip is"
-    if mel.shape[2] < 3: return mel.new_zeros(len(mel), mel.shape[2], dtype=torch.bool)
-    # Stored half precision numbers are rounded by up to .03 dB at -80 dB.
+    # Stored half-precision numbers are rounded by up to .03 dB at -80 dB.
     sound = (mel.amax(1) > mel.amin((1, 2))[:, None] + .1).float()
-    # 0 where three frames in a row are silent, and then for each of the three
-    triples = nn.functional.max_pool1d(sound, 3, 1)
-    runs = nn.functional.max_pool1d(nn.functional.pad(1-triples, (2, 2)), 3, 1) > 0
+    # 0 for each three silent frames in a row, then 1 for each of the three
+    triples = nn.functional.max_pool1d(nn.functional.pad(sound, (2, 2), value=1.), 3, 1)
+    runs = nn.functional.max_pool1d(1-triples, 3, 1) > 0
     return runs & ~runs.all(1, keepdim=True)
 
 @patch
