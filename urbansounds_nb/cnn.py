@@ -5,26 +5,24 @@
 # %% auto #0
 __all__ = ['AudioCNN1D', 'layer_shapes', 'ResidualBlock', 'ResidualCNN', 'SBCNN', 'DurationTable']
 
-# %% ../nbs/02_cnn.ipynb #ce5c0a12
-import math, torch
+# %% ../nbs/02_cnn.ipynb #f9193fd9
+import math
+from functools import partial
+import torch
 from fastcore.basics import store_attr
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# %% ../nbs/02_cnn.ipynb #060275b2
+# %% ../nbs/02_cnn.ipynb #a4c3b082
 class AudioCNN1D(nn.Module):
     "Three stages of convolution, max-pooling and ReLU over time; two linear layers"
-    def __init__(self,
-        n_mels:int=128,     # Mel bands: the input channels
-        n_frames:int=1501,  # Frames of a clip; other lengths are refused
-        n_classes:int=10,   # Outputs
-    ):
+    def __init__(self, n_mels:int=128, n_frames:int=1501, n_classes:int=10):
         super().__init__()
         store_attr()
         if n_frames < 8: raise ValueError(f'n_frames is {n_frames}: give at least 8')
         stages, widths = [], (n_mels, 16, 32, 64)
         for n_in, n_out in zip(widths, widths[1:]):
-            stages += [nn.Conv1d(n_in, n_out, 3, padding=1), nn.MaxPool1d(2), nn.ReLU()]
+            stages += nn.Conv1d(n_in, n_out, 3, padding=1), nn.MaxPool1d(2), nn.ReLU()
         self.stages = nn.Sequential(*stages)
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(64*(n_frames//8), 128),
                                   nn.ReLU(), nn.Linear(128, n_classes))
@@ -33,31 +31,29 @@ class AudioCNN1D(nn.Module):
         "Logits of spectrograms; `lengths` is ignored, so padding is treated as sound"
         return self.head(self.stages(mel))
 
-# %% ../nbs/02_cnn.ipynb #9d24f83e
+# %% ../nbs/02_cnn.ipynb #15800b71
 def layer_shapes(
     model:nn.Module,
-    *inputs,          # Arguments of the call
+    *inputs,          # Of the call
 )->list:              # (name and type, shape of the output, number of parameters)
     "One row for each layer, recorded while the model runs in evaluation mode"
-    rows, hooks = [], []
-    for name, layer in model.named_modules():
-        if any(layer.children()): continue
+    rows = []
+    def note(name, layer, _, output):
         count = sum(p.numel() for p in layer.parameters())
-        def note(layer, _, output, name=name, count=count):
-            rows.append((f'{name} {type(layer).__name__}', tuple(output.shape), count))
-        hooks.append(layer.register_forward_hook(note))
+        rows.append((f'{name} {type(layer).__name__}', tuple(output.shape), count))
+    hooks = [layer.register_forward_hook(partial(note, name))
+             for name, layer in model.named_modules() if not any(layer.children())]
     try: model.eval()(*inputs)
-    finally:
-        for hook in hooks: hook.remove()
+    finally: [hook.remove() for hook in hooks]
     return rows
 
-# %% ../nbs/02_cnn.ipynb #9ce419f7
+# %% ../nbs/02_cnn.ipynb #06bf93fd
 class ResidualBlock(nn.Module):
     "Two convolutions, added to their input (https://arxiv.org/abs/1512.03385)"
     def __init__(self,
-        n_in:int,      # Input channels
-        n_out:int,     # Output channels
-        stride=1,      # 2 halves both axes, (2, 1) halves frequency alone
+        n_in:int,   # Input channels
+        n_out:int,  # Output channels
+        stride=1,   # 2 halves both axes, (2, 1) halves frequency alone
     ):
         super().__init__()
         self.body = nn.Sequential(
@@ -70,13 +66,10 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x): return F.relu(self.body(x) + self.shortcut(x), inplace=True)
 
-# %% ../nbs/02_cnn.ipynb #f3a318e3
+# %% ../nbs/02_cnn.ipynb #115e6ff3
 class ResidualCNN(nn.Module):
-    "Residual network over the spectrogram as a picture with one channel"
-    def __init__(self,
-        n_mels:int=64,                  # Mel bands; any number works
-        n_frames:int=173,               # Frames of a clip; any number works
-        n_classes:int=10,               # Outputs
+    "Residual network over the spectrogram as a picture; any number of bands and frames"
+    def __init__(self, n_mels:int=64, n_frames:int=173, n_classes:int=10,
         widths:tuple=(16, 32, 64, 128), # Output channels of each block
         strides:tuple=(2, 2, 2, 2),     # Stride of each block; 2 halves both axes
         dropout:float=.2,               # Share of features set to zero in training
@@ -98,15 +91,12 @@ class ResidualCNN(nn.Module):
 
     def forward(self, mel:Tensor, lengths:Tensor=None)->Tensor:
         "Logits of spectrograms; `lengths` is ignored, as clips repeat to full length"
-        return self.head(self.features(mel, lengths))
+        return self.head(self.features(mel))
 
-# %% ../nbs/02_cnn.ipynb #27f2864f
+# %% ../nbs/02_cnn.ipynb #f0e5746a
 class SBCNN(nn.Module):
     "The CNN of J. Salamon and J. Bello, 2017 (https://arxiv.org/abs/1608.04363)"
-    def __init__(self,
-        n_mels:int=128,       # Mel bands
-        n_frames:int=173,     # Frames of a clip, at least `patch_frames`
-        n_classes:int=10,     # Outputs
+    def __init__(self, n_mels:int=128, n_frames:int=173, n_classes:int=10,
         patch_frames:int=128, # Frames that the network processes at once
         n_patches:int=4,      # Evenly spaced patches of a clip in evaluation
     ):
@@ -121,28 +111,23 @@ class SBCNN(nn.Module):
 
     def forward(self, mel:Tensor, lengths:Tensor=None)->Tensor:
         "Logits; in evaluation the log of the mean probabilities of the patches"
-        last, size = mel.shape[2]-self.patch_frames, self.patch_frames
-        starts = torch.linspace(0, last, self.n_patches).int()
-        if self.training: starts = torch.randint(last+1, (1,))
-        patches = [mel[:, None, :, i:i+size] for i in starts.tolist()]
-        logits = torch.stack([self.head(self.body(patch)) for patch in patches])
-        return logits.log_softmax(-1).logsumexp(0) - math.log(len(patches))
+        size, n = self.patch_frames, self.n_patches
+        last = mel.shape[2]-size
+        starts = [last*i//max(1, n-1) for i in range(n)]
+        if self.training: starts = [int(torch.randint(last+1, ()))]
+        patches = [self.head(self.body(mel[:, None, :, i:i+size])) for i in starts]
+        return torch.stack(patches).log_softmax(-1).logsumexp(0) - math.log(len(starts))
 
-# %% ../nbs/02_cnn.ipynb #ccc9a1fe
+# %% ../nbs/02_cnn.ipynb #738ab3ab
 class DurationTable(nn.Module):
-    "Predicts the class from the length of a clip alone"
-    def __init__(self,
-        n_mels:int=64,      # Not used
-        n_frames:int=173,   # Frames of the longest clip
-        n_classes:int=10,   # Outputs
-        n_steps:int=16,     # Ranges of length
-    ):
+    "Logits for each of some ranges of `lengths` (frames), and nothing else"
+    def __init__(self, n_mels:int=64, n_frames:int=173, n_classes:int=10,
+                 n_steps:int=16):
         super().__init__()
         store_attr()
         self.table = nn.Embedding(n_steps, n_classes)
 
     def forward(self, mel:Tensor, lengths:Tensor=None)->Tensor:
-        "Logits that depend on `lengths` (batch,) alone; by default the length of `mel`"
         if lengths is None: lengths = torch.full_like(mel[:, 0, 0], mel.shape[2]).long()
         step = lengths*self.n_steps//(self.n_frames+1)
         return self.table(step.clamp(0, self.n_steps-1))

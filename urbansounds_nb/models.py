@@ -27,14 +27,10 @@ from .spectrogram import FRONT_ENDS, LogMel
 from .transformer import (
     AudioTransformer, ConvTransformer, activation_bytes)
 
-# %% ../nbs/03a_models.ipynb #53d495bb
+# %% ../nbs/03a_models.ipynb #94211c9b
 class Standardise(nn.Module):
-    "(mel - mean)/std, with one mean and one standard deviation for each band"
-    def __init__(self,
-        n_mels:int,     # Mel bands
-        mean:float=0.,  # Initial mean of all bands (dB)
-        std:float=1.,   # Initial standard deviation of all bands (dB)
-    ):
+    "(mel - mean)/std, with one mean and one standard deviation (dB) for each mel band"
+    def __init__(self, n_mels:int, mean:float=0., std:float=1.):
         super().__init__()
         self.register_buffer('mean', torch.full((n_mels, 1), mean))
         self.register_buffer('std', torch.full((n_mels, 1), std))
@@ -50,25 +46,22 @@ class Standardise(nn.Module):
             self.std[band] = std.clamp(min=1e-3)
         return self
 
-# %% ../nbs/03a_models.ipynb #78fcdf8c
+# %% ../nbs/03a_models.ipynb #86b63559
 class AudioClassifier(nn.Module):
     "Front end, scaling, network, class names, temperature and rejection as one model"
     def __init__(self,
         network:nn.Module,       # Computes logits from scaled spectrograms
-        front_end:LogMel,        # Computes its spectrograms
+        front_end:LogMel,        # Computes the spectrograms
         classes,                 # Class names in the order of the outputs
         temperature:float=1.,    # Logits are divided by it
         min_confidence:float=0., # Predictions with a lower probability are rejected
-        # and those whose features are farther from all classes
-        ood_threshold:float=math.inf,
-        # measures that distance; without it the distance is 0
-        detector:MahalanobisDetector=None,
+        ood_threshold:float=math.inf, # And those with features farther from all classes
+        detector:MahalanobisDetector=None, # Measures how far they are
         header:dict=None,        # What `save` was given: scores, licence, …
-        name:str='',             # Of the architecture, for people
+        name:str='',             # Of the architecture
     ):
         super().__init__()
-        store_attr('network, front_end, temperature, min_confidence, ood_threshold, '
-                   'detector, name')
+        store_attr(but='classes, header')
         self.classes, self.header = tuple(classes), header or {}
         # dB below the clip's maximum: from 0 to 1 until it is fitted
         scale = (-front_end.top_db, front_end.top_db) if front_end.relative else ()
@@ -89,12 +82,12 @@ class AudioClassifier(nn.Module):
         return features, network.head(features)
 
     def __repr__(self):
-        name = self.name or type(self.network).__name__
-        settings = [f'{setting} {getattr(self, setting):.2f}'
-                    for setting in ('temperature', 'min_confidence', 'ood_threshold')]
-        return ', '.join([name, f'{len(self.classes)} classes', *settings])
+        settings = [f'{name} {getattr(self, name):.2f}' for name in _THRESHOLDS]
+        return f'{self.name}, {len(self.classes)} classes, ' + ', '.join(settings)
 
-# %% ../nbs/03a_models.ipynb #43cecd2f
+_THRESHOLDS = ('temperature', 'min_confidence', 'ood_threshold')
+
+# %% ../nbs/03a_models.ipynb #a07d98e7
 @patch
 @torch.inference_mode()
 def predict_logits(self:AudioClassifier,
@@ -104,13 +97,13 @@ def predict_logits(self:AudioClassifier,
     "Logits of the first four seconds of some waveforms, and the features behind them"
     self.eval()
     front_end, device = self.front_end, self.standardise.mean.device
-    mels = [front_end.clip_mel(wave, rate).half() for wave in waves]
+    mels = [front_end.clip_mel(wave, rate).half().float() for wave in waves]
     lengths = torch.tensor([front_end.length(mel) for mel in mels], device=device)
-    batch = torch.stack([front_end.fit(mel) for mel in mels]).float().to(device)
+    batch = torch.stack([front_end.fit(mel) for mel in mels]).to(device)
     features, logits = self.features(batch, lengths)
     return logits.cpu().numpy(), features.cpu().numpy()
 
-# %% ../nbs/03a_models.ipynb #edff2f2e
+# %% ../nbs/03a_models.ipynb #aa4823c0
 @patch
 def decide(self:AudioClassifier,
     logits:np.ndarray,        # (batch, classes)
@@ -123,13 +116,11 @@ def decide(self:AudioClassifier,
     if self.detector is not None and features is not None:
         features = torch.as_tensor(features, dtype=torch.float32)
         distances = self.detector(features.to(self.detector.means.device)).cpu()
-    tests = {
-        f'probability below {100*self.min_confidence:.0f} %':
-            probabilities.amax(1) >= self.min_confidence,
-        f'unlike all classes (distance above {self.ood_threshold:.1f})':
-            distances <= self.ood_threshold}
-    rows = zip(*(passed.tolist() for passed in tests.values()))
-    reasons = [' and '.join(np.compress(np.logical_not(row), [*tests])) for row in rows]
+    low = f'probability below {100*self.min_confidence:.0f} %'
+    far = f'unlike all classes (distance above {self.ood_threshold:.1f})'
+    is_low = ~(probabilities.amax(1) >= self.min_confidence)
+    is_far = ~(distances <= self.ood_threshold)
+    reasons = [' and '.join([low]*a + [far]*b) for a, b in zip(is_low, is_far)]
     return probabilities.numpy(), distances.numpy(), reasons
 
 @patch
@@ -141,7 +132,7 @@ def predict_proba(self:AudioClassifier,
     logits, _ = self.predict_logits([as_mono_float32(wave)], rate)
     return self.decide(logits)[0][0]
 
-# %% ../nbs/03a_models.ipynb #1ed658d8
+# %% ../nbs/03a_models.ipynb #a1fddc6c
 class Architecture(NamedTuple):
     "What `build_classifier` needs to build an untrained model"
     network:type        # Network class
@@ -149,23 +140,22 @@ class Architecture(NamedTuple):
     arguments:dict={}   # Of the network, where they are not its defaults
 
 _WIDE = dict(widths=(24, 48, 96, 192))
-ARCHITECTURES = {
-    'residual-cnn': Architecture(ResidualCNN, 'mel128'),
-    'residual-cnn-wide': Architecture(ResidualCNN, 'mel128', _WIDE),
-    'residual-cnn-wide-hop256': Architecture(ResidualCNN, 'mel128-hop256', _WIDE),
-    'residual-cnn-mel64': Architecture(ResidualCNN, 'mel64'),
-    'residual-cnn-zeropad': Architecture(ResidualCNN, 'mel64-zeropad'),
-    'conv-transformer': Architecture(ConvTransformer, 'mel128'),
-    'conv-transformer-mel64': Architecture(ConvTransformer, 'mel64'),
-    'cnn1d': Architecture(AudioCNN1D, 'mel64'),
-    'cnn1d-mel128': Architecture(AudioCNN1D, 'mel128'),
-    'cnn1d-native': Architecture(AudioCNN1D, 'native'),
-    'transformer': Architecture(AudioTransformer, 'mel64'),
-    'transformer-mel128': Architecture(AudioTransformer, 'mel128'),
-    'transformer-native': Architecture(AudioTransformer, 'native'),
-    'sb-cnn': Architecture(SBCNN, 'mel128'),
-    'duration': Architecture(DurationTable, 'mel64-zeropad'),
-}
+ARCHITECTURES = {name: Architecture(*parts) for name, *parts in (
+    ('residual-cnn', ResidualCNN, 'mel128'),
+    ('residual-cnn-wide', ResidualCNN, 'mel128', _WIDE),
+    ('residual-cnn-wide-hop256', ResidualCNN, 'mel128-hop256', _WIDE),
+    ('residual-cnn-mel64', ResidualCNN, 'mel64'),
+    ('residual-cnn-zeropad', ResidualCNN, 'mel64-zeropad'),
+    ('conv-transformer', ConvTransformer, 'mel128'),
+    ('conv-transformer-mel64', ConvTransformer, 'mel64'),
+    ('cnn1d', AudioCNN1D, 'mel64'),
+    ('cnn1d-mel128', AudioCNN1D, 'mel128'),
+    ('cnn1d-native', AudioCNN1D, 'native'),
+    ('transformer', AudioTransformer, 'mel64'),
+    ('transformer-mel128', AudioTransformer, 'mel128'),
+    ('transformer-native', AudioTransformer, 'native'),
+    ('sb-cnn', SBCNN, 'mel128'),
+    ('duration', DurationTable, 'mel64-zeropad'))}
 
 # %% ../nbs/03a_models.ipynb #c2de3037
 def _sizes(front_end, classes):
@@ -200,7 +190,7 @@ def model_costs(
                 multiply_adds=counter.get_total_flops()/2e6,
                 activation_megabytes=activation_bytes(model, mel)/1e6)
 
-# %% ../nbs/03a_models.ipynb #12162a4f
+# %% ../nbs/03a_models.ipynb #b2b370a9
 @patch(as_prop=True)
 def network_settings(self:AudioClassifier)->dict:
     "Class of the network and all its constructor arguments, as in a checkpoint"
@@ -214,15 +204,14 @@ def save(self:AudioClassifier,
     **header,   # Anything worth knowing that JSON can represent: scores, licence, …
 ):
     "Write a checkpoint, complete or not at all"
-    settings = {name: getattr(self, name) for name in _SETTINGS}
+    settings = {x: getattr(self, x) for x in ('name', 'classes', *_THRESHOLDS)}
     header = self.header | header | settings | dict(
         network=self.network_settings, front_end=self.front_end.settings)
     write_checkpoint(path, self.state_dict(), header)
 
-# %% ../nbs/03a_models.ipynb #f915f5e4
+# %% ../nbs/03a_models.ipynb #05ffd797
 _NETWORKS = {network.__name__: network for network in (
     ResidualCNN, ConvTransformer, AudioCNN1D, AudioTransformer, SBCNN, DurationTable)}
-_SETTINGS = ('classes', 'temperature', 'min_confidence', 'ood_threshold', 'name')
 
 def _build(header, tensors):
     "The model that a checked header describes, with the tensors of its file"
@@ -230,13 +219,13 @@ def _build(header, tensors):
     as_tuple = lambda x: tuple(map(as_tuple, x)) if isinstance(x, list) else x
     arguments = {x: as_tuple(y) for x, y in header['network']['arguments'].items()}
     arguments |= _sizes(front_end, header['classes'])
-    settings = {name: header[name] for name in _SETTINGS if name in header}
+    settings = {x: header[x] for x in ('name', *_THRESHOLDS) if x in header}
     detector = tensors.get('detector.means')
     with torch.device('meta'):
         if detector is not None: detector = MahalanobisDetector(*detector.shape)
         network = _NETWORKS[header['network']['class']](**arguments)
-        model = AudioClassifier(network, front_end, detector=detector, header=header,
-                                **settings)
+        model = AudioClassifier(network, front_end, header['classes'],
+                                detector=detector, header=header, **settings)
     shapes = lambda some: {name: (x.shape, x.dtype) for name, x in some.items()}
     if shapes(model.state_dict()) != shapes(tensors):
         raise ValueError('its weights do not fit the network')
@@ -248,7 +237,6 @@ def _build(header, tensors):
         raise ValueError('its weights give no finite output')
     return model
 
-# %% ../nbs/03a_models.ipynb #a361fa7c
 @patch(cls_method=True)
 def load(cls:AudioClassifier,
     path,             # A checkpoint, of version 0.1 or 0.2

@@ -13,23 +13,18 @@ from torch import Tensor, nn
 from .audio import read_audio, resample
 from .core import DataError
 
-# %% ../nbs/06c_unknown.ipynb #c3d12f93
+# %% ../nbs/06c_unknown.ipynb #1f70b909
 class MahalanobisDetector(nn.Module):
     "Distance of features from the nearest class (https://arxiv.org/abs/1807.03888)"
-    def __init__(self,
-        n_classes:int,  # Number of classes
-        n_features:int, # Features of the network
-    ):
+    def __init__(self, n_classes:int, n_features:int):
         super().__init__()
         self.register_buffer('means', torch.zeros(n_classes, n_features))
         # inverse covariance; before `fit` it is zero, and so is every distance
         self.register_buffer('precision', torch.zeros(n_features, n_features))
 
-    def forward(self,
-        features:Tensor, # (batch, n_features)
-    )->Tensor:           # (batch,) in standard deviations
-        # (batch, n_classes, n_features)
-        x = features[:, None] - self.means
+    def forward(self, features:Tensor)->Tensor:
+        "Distances (batch,) in standard deviations of features (batch, n_features)"
+        x = features[:, None] - self.means   # (batch, n_classes, n_features)
         return ((x@self.precision)*x).sum(2).amin(1).clamp(min=0).sqrt()
 
     def fit(self,
@@ -44,21 +39,18 @@ class MahalanobisDetector(nn.Module):
         for label in np.unique(labels): means[label] = features[labels == label].mean(0)
         covariance, _ = ledoit_wolf(features-means[labels], assume_centered=True)
         precision = np.linalg.pinv(covariance, hermitian=True)
-        self.means = torch.tensor(means, dtype=torch.float32)
-        self.precision = torch.tensor(precision, dtype=torch.float32)
+        self.means, self.precision = map(torch.FloatTensor, (means, precision))
         return self
 
-# %% ../nbs/06c_unknown.ipynb #41c72e4d
+# %% ../nbs/06c_unknown.ipynb #1f07a7b2
 def _speech(rng, rate):
     "Four seconds of a synthetic voice that reads numbers"
-    language = rng.choice(['en', 'de', 'fr', 'es', 'it', 'pt'])
-    voice = f'{language}+{rng.choice(["m1", "m3", "f2", "f4"])}'
+    voice = '+'.join(map(rng.choice, (['en', 'de', 'fr', 'es', 'it'], ['m1', 'f2'])))
     numbers = ' '.join(map(str, rng.integers(1000, size=12)))
     command = ['espeak-ng', '-v', voice, '--stdout', numbers]
     spoken = subprocess.run(command, capture_output=True, check=True).stdout
-    return resample(*read_audio(spoken, name='speech'), rate)[:4*rate]
+    return resample(*read_audio(spoken), rate)[:4*rate]
 
-# %% ../nbs/06c_unknown.ipynb #8b4bf30f
 def out_of_class_sounds(
     seeds,          # Random seeds; each gives one sound of each kind
     rate:int=22050, # Sample rate (Hz)
@@ -98,14 +90,13 @@ def fit_threshold(
     allowed = [x for x in candidates if rejected(known, x) <= max_lost]
     return float(max(allowed, key=lambda x: rejected(unknown, x) - rejected(known, x)))
 
-# %% ../nbs/06c_unknown.ipynb #942cd182
+# %% ../nbs/06c_unknown.ipynb #1fb9f00c
 def rejection_rates(
     classifier, # `AudioClassifier`, or anything with its method `decide`
     known,      # (logits, features) of clips that a class covers
     unknown,    # (logits, features) of sounds that no class covers
 )->dict:        # Shares: `known_rejected`, `unknown_accepted`
     "What the thresholds of a model cost, and what they let through"
-    def accepted(logits, features):
-        _, _, reasons = classifier.decide(logits, features)
-        return reasons.count('')/len(reasons)
-    return dict(known_rejected=1-accepted(*known), unknown_accepted=accepted(*unknown))
+    reasons, others = (classifier.decide(*pair)[2] for pair in (known, unknown))
+    return dict(known_rejected=1 - reasons.count('')/len(reasons),
+                unknown_accepted=others.count('')/len(others))

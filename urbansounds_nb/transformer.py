@@ -6,34 +6,31 @@
 __all__ = ['rotary', 'SelfAttention', 'activation_bytes', 'Block', 'AudioTransformer', 'ConvTransformer',
            'MaskedSpectrogramModel']
 
-# %% ../nbs/03_transformer.ipynb #b99e80ce
+# %% ../nbs/03_transformer.ipynb #64d62cf7
 from functools import partial
 import torch
-from fastcore.basics import patch, store_attr
+from fastcore.basics import store_attr
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from .cnn import ResidualBlock
 
-# %% ../nbs/03_transformer.ipynb #65f77ce3
+# %% ../nbs/03_transformer.ipynb #528fe775
 def rotary(
     x:Tensor, # (batch, heads, n_tokens, features), queries or keys
 )->Tensor:    # The same shape
     "Pairs of features, rotated by time (https://arxiv.org/abs/2104.09864)"
-    half = x.shape[-1]//2
-    time = torch.arange(x.shape[-2], device=x.device)[:, None]
+    half, device = x.shape[-1]//2, x.device
     # (n_tokens, half): from fast to slow rotation
-    angle = time * 100.**(-torch.arange(half, device=x.device)/half)
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    a, b = x.chunk(2, -1)
+    speed = 100.**(-torch.arange(half, device=device)/half)
+    angle = torch.arange(x.shape[-2], device=device)[:, None] * speed
+    cos, sin, (a, b) = angle.cos().to(x.dtype), angle.sin().to(x.dtype), x.chunk(2, -1)
     return torch.cat([a*cos - b*sin, a*sin + b*cos], -1)
 
-# %% ../nbs/03_transformer.ipynb #557917eb
+# %% ../nbs/03_transformer.ipynb #e744649c
 class SelfAttention(nn.Module):
     "Multi-head self-attention that excludes padding"
-    def __init__(self,
-        width:int,           # Features of a token
-        n_heads:int=4,       # Attentions side by side; a divisor of `width`
+    def __init__(self, width:int, n_heads:int=4,
         rotary:bool=False,   # Use rotary position embedding?
     ):
         super().__init__()
@@ -51,41 +48,36 @@ class SelfAttention(nn.Module):
         x:Tensor,          # (batch, n_tokens, width)
         keep:Tensor=None,  # (batch, n_tokens), True where there is sound
     )->Tensor:             # (batch, n_tokens, width)
-        heads = self.heads(x)
-        half_precision = x.is_cuda and torch.is_autocast_enabled('cuda')
-        with torch.autocast(x.device.type, enabled=half_precision):
+        heads, half = self.heads(x), x.is_cuda and torch.is_autocast_enabled('cuda')
+        with torch.autocast(x.device.type, enabled=half):
             query, key, value = heads if x.is_cuda else heads.float()
             if self.rotary: query, key = rotary(query), rotary(key)
             mask = None if keep is None else keep[:, None, None]
             mixed = F.scaled_dot_product_attention(query, key, value, mask)
         return self.output(mixed.transpose(1, 2).flatten(2))
 
-# %% ../nbs/03_transformer.ipynb #d3b852e2
+# %% ../nbs/03_transformer.ipynb #67873f9f
 def activation_bytes(
     model:nn.Module,
-    *inputs,        # Arguments of the call
+    *inputs,        # Of the call
 )->int:             # Bytes
     "Memory that one training step stores for its backward pass, without parameters"
     place = lambda tensor: tensor.untyped_storage().data_ptr()
     sizes, parameters = {}, {place(p) for p in model.parameters()}
     def note(tensor):
-        if place(tensor) not in parameters:
-            sizes[place(tensor)] = tensor.untyped_storage().nbytes()
+        sizes[place(tensor)] = tensor.untyped_storage().nbytes()
         return tensor
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         # held until all are counted, so that no memory is used twice
         output = model.train()(*inputs)
-    return sum(sizes.values())
+    return sum(size for where, size in sizes.items() if where not in parameters)
 
-# %% ../nbs/03_transformer.ipynb #36e7d7b1
+# %% ../nbs/03_transformer.ipynb #f59f0f65
 class Block(nn.Module):
     "Attention, then a feed-forward network, each added to its input (pre-norm)"
-    def __init__(self,
-        width:int,               # Features of a token
-        n_heads:int,             # Attention heads
+    def __init__(self, width:int, n_heads:int,
         hidden:int,              # Features in the middle of the feed-forward network
-        dropout:float=.1,        # Share of features set to zero in training
-        rotary:bool=False,       # Use rotary position embedding?
+        dropout:float=.1, rotary:bool=False,
         recompute_above:int=256, # With more tokens, recompute activations
     ):
         super().__init__()
@@ -97,15 +89,15 @@ class Block(nn.Module):
 
     def forward(self, x:Tensor, keep:Tensor=None)->Tensor:
         "(batch, n_tokens, width) in and out; `keep` as in `SelfAttention`"
-        recompute = self.training and x.shape[1] > self.recompute_above
-        run = lambda part, *x: part(*x)
-        if recompute: run = partial(checkpoint, use_reentrant=False)
+        run = nn.Module.__call__
+        if self.training and x.shape[1] > self.recompute_above:
+            run = partial(checkpoint, use_reentrant=False)
         x = x + self.dropout(run(self.attention, self.norms[0](x), keep))
         parts = self.norms[1](x).split(self.recompute_above, 1)
-        outputs = torch.cat([run(self.feed_forward, part) for part in parts], 1)
-        return x + self.dropout(outputs)
+        outputs = [run(self.feed_forward, part) for part in parts]
+        return x + self.dropout(torch.cat(outputs, 1))
 
-# %% ../nbs/03_transformer.ipynb #a3cc6c93
+# %% ../nbs/03_transformer.ipynb #085eeba2
 def _keep(lengths, n, device):
     "(batch, n), True for the first `lengths` of `n` tokens; None without lengths"
     if lengths is not None: return torch.arange(n, device=device) < lengths[:, None]
@@ -115,21 +107,13 @@ def _masked_mean(x, keep):
     if keep is None: return x.mean(1)
     return (x*(keep/keep.sum(1, keepdim=True))[..., None]).sum(1)
 
-# %% ../nbs/03_transformer.ipynb #827e92ca
 class AudioTransformer(nn.Module):
-    "Transformer encoder over the frames of a spectrogram"
+    "Transformer encoder over at most `n_frames` frames of a spectrogram"
     # batches may be cut to their longest clip
     masks_padding = True
-    def __init__(self,
-        n_mels:int=128,     # Mel bands
-        n_frames:int=1501,  # Frames of the longest clip
-        n_classes:int=10,   # Outputs
-        width:int=128,      # Features of a frame
-        n_heads:int=4,      # Attention heads
-        n_layers:int=2,     # Blocks
-        hidden:int=2048,    # Features in the middle of the feed-forward networks
-        dropout:float=.1,   # Share of features set to zero in training
-    ):
+    def __init__(self, n_mels:int=128, n_frames:int=1501, n_classes:int=10,
+                 width:int=128, n_heads:int=4, n_layers:int=2, hidden:int=2048,
+                 dropout:float=.1):
         super().__init__()
         store_attr()
         self.inputs = nn.Linear(n_mels, width)
@@ -141,30 +125,21 @@ class AudioTransformer(nn.Module):
 
     def forward(self, mel:Tensor, lengths:Tensor=None)->Tensor:
         "Logits; frames from `lengths` on have no effect"
-        n_frames = mel.shape[-1]
-        if n_frames > self.n_frames:
-            raise ValueError(f'{n_frames} frames: at most {self.n_frames}')
-        x = self.inputs(mel.transpose(1, 2)) + self.positions[:n_frames]
-        keep = _keep(lengths, n_frames, x.device)
+        n = mel.shape[-1]
+        if n > self.n_frames: raise ValueError(f'{n} frames: at most {self.n_frames}')
+        x = self.inputs(mel.transpose(1, 2)) + self.positions[:n]
+        keep = _keep(lengths, n, x.device)
         for block in self.blocks: x = block(x, keep)
         return self.head(_masked_mean(x, keep))
 
-# %% ../nbs/03_transformer.ipynb #746999ee
+# %% ../nbs/03_transformer.ipynb #e0ce5b26
 class ConvTransformer(nn.Module):
-    "Residual convolutions, then a Transformer encoder with rotary positions"
-    def __init__(self,
-        n_mels:int=64,       # Mel bands; any number works
-        n_frames:int=173,    # Frames of a clip; any number works
-        n_classes:int=10,    # Outputs
+    "Residual convolutions, then a Transformer encoder; any number of bands and frames"
+    def __init__(self, n_mels:int=64, n_frames:int=173, n_classes:int=10,
         # of the residual blocks: all halve frequency, the first two halve time as well
         channels:tuple=(16, 32, 64, 128),
-        width:int=128,       # Features of a token
-        n_heads:int=4,       # Attention heads
-        n_layers:int=2,      # Transformer blocks
-        hidden:int=256,      # Features in the middle of the feed-forward networks
-        dropout:float=.25,   # Share of features set to zero in training
-        rotary:bool=True,    # Use rotary position embedding?
-    ):
+        width:int=128, n_heads:int=4, n_layers:int=2, hidden:int=256,
+        dropout:float=.25, rotary:bool=True):
         super().__init__()
         store_attr()
         strides = [2, 2] + [(2, 1)]*(len(channels)-2)
@@ -172,10 +147,9 @@ class ConvTransformer(nn.Module):
             nn.Conv2d(1, channels[0], 3, 2, 1, bias=False),
             nn.BatchNorm2d(channels[0]), nn.ReLU(inplace=True),
             *map(ResidualBlock, (channels[0], *channels), channels, strides))
-        self.inputs = nn.Linear(channels[-1], width)
+        self.inputs, self.norm = nn.Linear(channels[-1], width), nn.LayerNorm(width)
         block = partial(Block, width, n_heads, hidden, dropout, rotary)
         self.blocks = nn.ModuleList(block() for _ in range(n_layers))
-        self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, n_classes))
 
     def tokens(self, mel:Tensor, lengths:Tensor=None)->tuple:
@@ -183,21 +157,22 @@ class ConvTransformer(nn.Module):
         picture = mel[:, None].contiguous(memory_format=torch.channels_last)
         x = self.inputs(self.stem(picture).mean(2).transpose(1, 2))
         # a token covers 8 frames
-        keep = _keep(None if lengths is None else (lengths+7)//8, x.shape[1], x.device)
+        if lengths is not None: lengths = (lengths+7)//8
+        keep = _keep(lengths, x.shape[1], x.device)
         for block in self.blocks: x = block(x, keep)
         return self.norm(x), keep
 
     def features(self, mel:Tensor, lengths:Tensor=None)->Tensor:
         "Input of the last layer (batch, width)"
         x, keep = self.tokens(mel, lengths)
-        loudest = x if keep is None else x.masked_fill(~keep[..., None], float('-inf'))
-        return _masked_mean(x, keep) + loudest.amax(1)
+        sound = x if keep is None else x.masked_fill(~keep[..., None], float('-inf'))
+        return _masked_mean(x, keep) + sound.amax(1)
 
     def forward(self, mel:Tensor, lengths:Tensor=None)->Tensor:
         "Logits; tokens of padding alone have no effect on the encoder"
         return self.head(self.features(mel, lengths))
 
-# %% ../nbs/03_transformer.ipynb #ce7e433f
+# %% ../nbs/03_transformer.ipynb #3fd9fbff
 class MaskedSpectrogramModel(nn.Module):
     "Predicts hidden spans of a spectrogram (https://arxiv.org/abs/2111.06377)"
     def __init__(self,
@@ -213,14 +188,13 @@ class MaskedSpectrogramModel(nn.Module):
     def forward(self, mel:Tensor, lengths:Tensor=None)->Tensor:
         "Mean squared error over the hidden frames: the loss of a batch"
         mel = F.pad(self.standardise(mel), (0, -mel.shape[2] % 8))
-        n_tokens = mel.shape[2]//8
-        spans = torch.rand(len(mel), -(-n_tokens//self.span), device=mel.device)
-        hidden = (spans < self.mask_fraction).repeat_interleave(self.span, 1)
-        hidden = hidden[:, :n_tokens]
+        n = mel.shape[2]//8
+        spans = torch.rand(len(mel), -(-n//self.span), device=mel.device)
+        hidden = (spans < self.mask_fraction).repeat_interleave(self.span, 1)[:, :n]
         # 0 is the mean of each band
         visible = mel.masked_fill(hidden.repeat_interleave(8, 1)[:, None], 0)
-        predicted = self.predict(self.network.tokens(visible, lengths)[0])
-        target = mel.unflatten(2, (n_tokens, 8)).transpose(1, 2).flatten(2)
-        # a sum, as a mean over nothing is not a number
-        error = F.mse_loss(predicted[hidden].float(), target[hidden], reduction='sum')
-        return error/target[hidden].numel() if hidden.any() else error
+        tokens, _ = self.network.tokens(visible, lengths)
+        predicted = self.predict(tokens)[hidden].float()
+        target = mel.unflatten(2, (n, 8)).transpose(1, 2).flatten(2)[hidden]
+        # not a mean, which over nothing is not a number
+        return (predicted-target).square().sum()/max(1, target.numel())
