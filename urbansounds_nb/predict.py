@@ -55,11 +55,11 @@ def windows(chunks, rate:int, new_rate:int, hop:float=1., length:float=4.):
     covered = at-step+size+new_rate//40 if at else 0
     if total > covered: yield cut(max(0, total-size), total)
 
-# %% ../nbs/06_predict.ipynb #50962e34
+# %% ../nbs/06_predict.ipynb #e8fe4295
 SILENCE_DB = -90. # One step of a 16-bit recording (rms, dB relative to full scale)
 
 def is_silence(wave:np.ndarray, rate:int)->bool:
-    "True if no 50 ms of a window reach `SILENCE_DB` and the loudest are like the others"
+    "True if no 50 ms of a window reach `SILENCE_DB`, and the loudest are like the rest"
     wave = wave - wave.mean(dtype=np.float64)
     pieces = np.array_split(wave, max(1, 20*len(wave)//rate))
     power = np.array([np.square(piece).mean() for piece in pieces])
