@@ -1,5 +1,5 @@
 "Plumbing: files survive kills, locks let one process in, workers end when they should, errors are one line"
-import csv, errno, io, os, signal, subprocess, sys, threading, time
+import csv, errno, io, os, signal, subprocess, sys, time
 from pathlib import Path
 import pytest
 from urbansounds_nb import core

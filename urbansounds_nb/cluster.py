@@ -12,20 +12,18 @@ from itertools import islice
 from threading import current_thread, main_thread
 from .core import DataError, optional_import
 
-# %% ../nbs/04a_cluster.ipynb #71d4b87e
+# %% ../nbs/04a_cluster.ipynb #bd44cbb0
 @contextmanager
-def ray_cluster(
-    address:str='', # Of a cluster; default: RAY_ADDRESS, else this machine alone
-):                  # Context that gives the library
-    "Ray, connected to a cluster or to a new one of this machine, on the loopback interface"
+def ray_cluster(address:str=''):
+    "A context that gives Ray, connected to `address`, `RAY_ADDRESS` or this machine"
     address = address or os.environ.get('RAY_ADDRESS', '')
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
-    # despite its name, this sets the loopback interface on Linux; Ray reads it at import
+    # whatever its name says, on Linux too it means the loopback interface
     if not address: os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
     ray = optional_import('ray', 'type `pip install ray`')
     if ray.is_initialized(): return (yield ray)
-    how = dict(address=address) if address else dict(address='local', include_dashboard=False)
-    before = signal.getsignal(signal.SIGTERM)
+    before, how = signal.getsignal(signal.SIGTERM), dict(address=address or 'local')
+    if not address: how['include_dashboard'] = False
     try: ray.init(**how, log_to_driver=False, logging_level='ERROR')
     except (ConnectionError, RuntimeError, ValueError) as e:
         raise DataError(f'{address}: no Ray cluster answers there ({str(e)[:80]}): '

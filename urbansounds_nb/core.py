@@ -18,20 +18,18 @@ from threading import Thread, current_thread, main_thread
 from unicodedata import category
 from filelock import FileLock, Timeout
 
-# %% ../nbs/90_core.ipynb #384ddd5f
+# %% ../nbs/90_core.ipynb #0eb46b22
 class DataError(ValueError):
     "An error that the user can put right; the message says what, where and what to do"
 
-def printable(
-    text, # Anything; `str` is applied to it
-)->str:   # One line that a terminal only displays
-    "Text with control characters, line breaks and direction overrides escaped"
+def printable(text)->str:
+    "One line: `text` with control characters and direction overrides escaped"
     # category Zs: spaces of any width; U+200C and U+200D join letters and emojis
     harmless = lambda c: c.isprintable() or category(c) == 'Zs' or c in '\u200c\u200d'
-    return ''.join(c if harmless(c) else c.encode('unicode_escape').decode()
-                   for c in str(text))
+    escape = lambda c: c.encode('unicode_escape').decode()
+    return ''.join(c if harmless(c) else escape(c) for c in str(text))
 
-# %% ../nbs/90_core.ipynb #b587eb3d
+# %% ../nbs/90_core.ipynb #ace88ac3
 _ADVICE = {errno.ENOENT: 'correct the name', errno.ENOTDIR: 'correct the name',
     errno.EISDIR: 'name a file, not a folder', errno.EEXIST: 'choose another name',
     errno.ENAMETOOLONG: 'choose a shorter name', errno.EROFS: 'choose another place',
@@ -54,14 +52,12 @@ def cli_errors():
         # some libraries wrap the Ctrl-C that they see while they load
         if not isinstance(e.__cause__, KeyboardInterrupt): raise
         sys.exit('stopped')
-    except (MemoryError, OSError) as e:
-        number, path = getattr(e, 'errno', None), getattr(e, 'filename', None)
-        parts = (path, e.strerror if number else str(e))
-        what = ': '.join(str(part) for part in parts if part)
-        advice = f': {_ADVICE[number]}, then run it again' if number in _ADVICE else ''
-        sys.exit(f'error: {printable(what or "not enough memory")}{advice}')
+    except MemoryError: sys.exit('error: not enough memory: close other programs')
+    except OSError as e:
+        parts = (e.filename, e.strerror or e, _ADVICE.get(e.errno))
+        sys.exit('error: ' + printable(': '.join(str(part) for part in parts if part)))
 
-# %% ../nbs/90_core.ipynb #4e834e6f
+# %% ../nbs/90_core.ipynb #29d91aab
 def _sync(path):
     "Flush a file or folder to the disk, where the system can"
     if path.is_dir() and os.name != 'posix': return
@@ -72,10 +68,8 @@ def _sync(path):
     finally: os.close(file)
 
 @contextmanager
-def atomic_write(
-    path, # Where the file will be; folders on the way are made
-):        # Context that gives the path to write to
-    "The file is complete and on the disk when the context ends, or is as it was before"
+def atomic_write(path):
+    "A context that gives a path to write to; at its end the file is complete at `path`"
     path = Path(path)
     unfinished = path.with_name(f'{path.name}.unfinished')
     try:
@@ -90,11 +84,9 @@ def atomic_write(
     finally:
         with suppress(OSError): unfinished.unlink(missing_ok=True)
 
-# %% ../nbs/90_core.ipynb #f5b0727d
+# %% ../nbs/90_core.ipynb #030b9f4b
 @contextmanager
-def file_lock(
-    path, # What is made or changed inside the context
-):
+def file_lock(path):
     "One process at a time is inside this context; the others say what they wait for"
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,9 +102,7 @@ def file_lock(
         lock.release()
 
 @contextmanager
-def staging_folder(
-    folder, # Where the result will be
-):          # Context that gives an empty folder beside it
+def staging_folder(folder):
     "An empty folder to make `folder` in, for one process at a time; removed afterwards"
     partial = Path(folder).with_name(f'.{Path(folder).name}.partial')
     with file_lock(partial):
@@ -127,20 +117,17 @@ def move_folder(source, target):
     Path(source).rename(target)
     _sync(Path(target).absolute().parent)
 
-# %% ../nbs/90_core.ipynb #c2e1f5f4
+# %% ../nbs/90_core.ipynb #7ca391d4
 _FORMULA = re.compile(r'[=@\t\r]|[+-](?!\d*\.?\d+(e[+-]?\d+)?$)')
 
 def _cell(value):
     if not isinstance(value, str): return value
     return "'"*bool(_FORMULA.match(value)) + printable(value)
 
-def csv_text(
-    rows, # Lists of cells
-)->str:   # Lines of CSV, each with its line break
-    "Rows as CSV; text that a spreadsheet would compute begins with an apostrophe"
+def csv_text(rows)->str:
+    "Lists of cells as CSV; text that a spreadsheet would compute gets an apostrophe"
     text = io.StringIO()
-    table = csv.writer(text, lineterminator='\n')
-    table.writerows([_cell(value) for value in row] for row in rows)
+    csv.writer(text, lineterminator='\n').writerows(map(_cell, row) for row in rows)
     return text.getvalue()
 
 # %% ../nbs/90_core.ipynb #315a212b
@@ -163,11 +150,11 @@ def cache_folder()->Path:
         raise DataError(f'{cache}: belongs to another user: set URBANSOUNDS_CACHE')
     return cache
 
-# %% ../nbs/90_core.ipynb #e1769a0f
+# %% ../nbs/90_core.ipynb #54c2947d
 def hub_token()->str:
     "The token in `HF_TOKEN` or in the file `.env`; `DataError` where there is none"
     from dotenv import dotenv_values
-    try: kept = dotenv_values('.env', encoding='utf-8-sig', interpolate=False)
+    try: kept = dotenv_values('.env', encoding='utf-8-sig')
     except UnicodeDecodeError: raise DataError('.env: not UTF-8: save it so') from None
     if token := os.environ.get('HF_TOKEN') or kept.get('HF_TOKEN'): return token
     raise DataError('no token for the Hub: set HF_TOKEN in the environment or in .env '
@@ -189,24 +176,23 @@ def hub_errors(name:str):
         advice = _REFUSED.get(status, 'go online, check the name, or try again later')
         raise DataError(f'{name}: Hub error {status}: {advice}') from None
 
-# %% ../nbs/90_core.ipynb #5ba6dbb7
+# %% ../nbs/90_core.ipynb #7bb138ef
 def keep_memory()->bool: # Whether the setting was made
     "Keep freed memory in this process for its next use (glibc's `mallopt`)"
+    trim_threshold, mmap_threshold = (-1, 2**30), (-3, 2**25)
     try: mallopt = ctypes.CDLL(None).mallopt
     except (OSError, TypeError, AttributeError): return False
-    m_trim_threshold, m_mmap_threshold = -1, -3
-    return bool(mallopt(m_trim_threshold, 2**30) and mallopt(m_mmap_threshold, 2**25))
+    return bool(mallopt(*trim_threshold) and mallopt(*mmap_threshold))
 
-# %% ../nbs/90_core.ipynb #61d3f01f
+# %% ../nbs/90_core.ipynb #58785020
 @contextmanager
 def _starting():
     "Processes start undisturbed by Ctrl-C, and do not run the user's script"
-    main, stops, seen = sys.modules['__main__'], (signal.SIGINT, signal.SIGTERM), []
+    main, handlers, seen = sys.modules['__main__'], {}, []
     hidden = {name: getattr(main, name, None) for name in ('__file__', '__spec__')}
-    masks = current_thread() == main_thread() and hasattr(signal, 'pthread_sigmask')
-    if masks:
-        handlers = [signal.signal(stop, lambda number, _: seen.append(number))
-                    for stop in stops]
+    if current_thread() == main_thread() and hasattr(signal, 'pthread_sigmask'):
+        for stop in (signal.SIGINT, signal.SIGTERM):
+            handlers[stop] = signal.signal(stop, lambda number, _: seen.append(number))
         # what is started inherits the mask
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
@@ -214,15 +200,12 @@ def _starting():
         yield
     finally:
         for name, value in hidden.items(): setattr(main, name, value)
-        if masks:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            for stop, handler in zip(stops, handlers): signal.signal(stop, handler)
-            for stop in seen[:1]: signal.raise_signal(stop)
+        if handlers: signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for stop, handler in handlers.items(): signal.signal(stop, handler)
+        for stop in seen[:1]: signal.raise_signal(stop)
 
-def fork_server(
-    *modules, # Names of modules that the workers need
-):            # A context of `torch.multiprocessing`
-    "Start the process that loads the libraries for all workers, without waiting for it"
+def fork_server(*modules):
+    "Start to load modules for all workers, without waiting; `multiprocessing` context"
     import torch.multiprocessing as multiprocessing
     if 'forkserver' not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context('spawn')
