@@ -31,7 +31,7 @@ def read_fold(path, front_end):
     rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
     mels = []
     for clip, start, end in zip(rows, offsets, offsets[1:]):
-        clip |= dict(fsID=str(clip['fsID']), digest=content_digest(pictures[start:end]))
+        clip |= dict(fsID=str(clip['fsID']), digest=content_digest(pictures[start:end].tobytes()))
         decibels = mel[start:end].T.astype(np.float32)
         if front_end.relative: decibels = np.maximum(decibels-decibels.max(), -front_end.top_db)
         mels.append(decibels)

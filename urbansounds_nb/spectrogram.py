@@ -35,22 +35,15 @@ def mel_filters(
                               2*sample_rate, norm='slaney', mel_scale='slaney')
     return filters[:n_fft//2+1].T.contiguous()
 
-# %% ../nbs/01_spectrogram.ipynb #e3ef8288
+# %% ../nbs/01_spectrogram.ipynb #2f250bab
 class PlainLogMel(nn.Module):
     "Log-mel spectrogram in its simplest form, with which `LogMel` is compared"
-    def __init__(self,
-        sample_rate:int=22050,  # Of the waveforms (Hz)
-        n_fft:int=1024,         # Window length (samples)
-        hop_length:int=512,     # Step between windows (samples)
-        n_mels:int=64,          # Number of mel bands
-        top_db:float=80.,       # Range below the clip's maximum that is kept (dB)
-    ):
+    def __init__(self, sample_rate=22050, n_fft=1024, hop_length=512, n_mels=64, top_db=80):
         super().__init__()
         store_attr()
 
-    def forward(self,
-        wave:Tensor,  # (batch, samples)
-    )->Tensor:        # (batch, n_mels, 1 + samples//hop_length), from -top_db to 0 dB
+    def forward(self, wave):
+        "Waveforms (batch, samples) to (batch, n_mels, frames), from -top_db to 0 dB"
         window = torch.hann_window(self.n_fft, dtype=wave.dtype)
         spectrum = torch.stft(wave, self.n_fft, self.hop_length, window=window,
                               pad_mode='constant', return_complex=True)
@@ -58,7 +51,7 @@ class PlainLogMel(nn.Module):
         decibels = 10*torch.log10((filters @ spectrum.abs()**2).clamp(min=1e-30))
         return (decibels - decibels.amax((1, 2), keepdim=True)).clamp(min=-self.top_db)
 
-# %% ../nbs/01_spectrogram.ipynb #b439ca4e
+# %% ../nbs/01_spectrogram.ipynb #42c07f56
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def _filter_groups(*settings):
@@ -66,12 +59,11 @@ def _filter_groups(*settings):
     groups = []
     for filters in mel_filters(*settings).split(16):
         used = filters.any(0).nonzero()[:, 0].tolist() or [0]
-        first, end = used[0], used[-1]+1
-        weights = filters[:, first:end].T.repeat_interleave(2, 0)
-        groups.append((slice(2*first, 2*end), weights))
+        weights = filters[:, used[0]:used[-1]+1].T.repeat_interleave(2, 0)
+        groups.append((slice(2*used[0], 2*used[-1]+2), weights))
     return groups
 
-# %% ../nbs/01_spectrogram.ipynb #1394d61c
+# %% ../nbs/01_spectrogram.ipynb #8472f3f4
 class LogMel(nn.Module):
     "Log-mel spectrograms of a batch of waveforms, and how they get one length"
     def __init__(self,
@@ -91,6 +83,7 @@ class LogMel(nn.Module):
             raise ValueError(f"padding is {padding!r}: choose 'repeat' or 'floor'")
         store_attr()
         self.settings = {name: getattr(self, name) for name in self.__stored_args__}
+        # computed in double precision: rounding it twice would cost .001 dB
         window = torch.hann_window(n_fft, dtype=torch.float64).float()
         self.register_buffer('window', window, persistent=False)
 
@@ -101,10 +94,9 @@ class LogMel(nn.Module):
         rate = sample_rate or self.sample_rate
         groups = _filter_groups(rate, self.n_fft, self.n_mels, self.f_min, self.f_max)
         groups = [(bins, weights.to(wave.device)) for bins, weights in groups]
-        few = max(1, 400_000//max(1, wave.shape[1]))
+        few = wave.float().split(max(1, 400_000//max(1, wave.shape[1])))
         with torch.autocast(wave.device.type, enabled=False):
-            parts = [self._decibels(part, groups) for part in wave.float().split(few)]
-        return torch.cat(parts)
+            return torch.cat([self._decibels(waves, groups) for waves in few])
 
 # %% ../nbs/01_spectrogram.ipynb #64abc081
 @patch
@@ -128,7 +120,7 @@ def _decibels(self:LogMel, wave, groups):
     mel = torch.maximum(energy, floor).log10_().mul_(10).mT
     return mel-mel.amax((1, 2), keepdim=True) if self.relative else mel
 
-# %% ../nbs/01_spectrogram.ipynb #50239cde
+# %% ../nbs/01_spectrogram.ipynb #fd97a29b
 @patch
 def clip_mel(self:LogMel,
     wave:np.ndarray,  # (samples,) float32
@@ -146,11 +138,11 @@ def band_hz(self:LogMel,
 )->np.ndarray:          # (n_mels,)
     "Centre frequency of each band (Hz)"
     rate, n_fft = self.sample_rate or sample_rate, 2**15
-    # Not from the cache, as filters of such a window are large.
+    # Not from the cache, as filters for such a long window are large.
     filters = mel_filters.__wrapped__(rate, n_fft, self.n_mels, self.f_min, self.f_max)
     return filters.argmax(1).numpy()*rate/n_fft
 
-# %% ../nbs/01_spectrogram.ipynb #c6c41bb3
+# %% ../nbs/01_spectrogram.ipynb #c8743ffc
 def show_mel(
     mel,               # (n_mels, frames) in dB
     front_end,         # The `LogMel` that made it: gives seconds and hertz
@@ -162,27 +154,25 @@ def show_mel(
     "Draw a log-mel spectrogram: time (s) to the right, frequency (Hz) upward"
     import matplotlib.pyplot as plt
     ax, rate = ax or plt.gca(), front_end.sample_rate or sample_rate
-    n_mels, frames = mel.shape
-    extent = 0, frames*front_end.hop_length/rate, 0, n_mels
+    extent = 0, mel.shape[1]*front_end.hop_length/rate, 0, len(mel)
     ax.imshow(mel, origin='lower', aspect='auto', cmap='magma', extent=extent, **kwargs)
-    bands = np.linspace(0, n_mels-1, 5).round().astype(int)
+    bands = np.linspace(0, len(mel)-1, 5).round().astype(int)
     ax.set(xlabel='time (s)', ylabel='frequency (Hz)', title=title, yticks=bands+.5,
            yticklabels=front_end.band_hz(rate)[bands].round().astype(int))
     return ax
 
-# %% ../nbs/01_spectrogram.ipynb #704067a8
+# %% ../nbs/01_spectrogram.ipynb #1b182eeb
 _MEL64 = dict(sample_rate=22050, n_fft=1024, hop_length=512, n_mels=64, relative=True,
-              n_frames=173, padding='repeat')
+    n_frames=173, padding='repeat')
 FRONT_ENDS = {
     'mel64': _MEL64,
     'mel128': _MEL64 | dict(n_mels=128),
     'mel128-hop256': _MEL64 | dict(n_mels=128, hop_length=256, n_frames=345),
     'mel64-zeropad': _MEL64 | dict(padding='floor'),
     'native': dict(sample_rate=0, n_fft=2048, hop_length=512, n_mels=128, relative=True,
-                   n_frames=1501, padding='floor'),
-}
+        n_frames=1501, padding='floor')}
 
-# %% ../nbs/01_spectrogram.ipynb #4c20dff9
+# %% ../nbs/01_spectrogram.ipynb #c414f4ac
 @patch
 def is_silent(self:LogMel,
     mel:Tensor,  # (batch, n_mels, frames) in dB
@@ -198,48 +188,44 @@ def is_silent(self:LogMel,
 @patch
 def _sounding(self:LogMel, mel):
     "A spectrogram (n_mels, frames) without its silent frames"
-    silent = self.is_silent(mel[None])[0]
-    return mel[:, ~silent] if silent.any() else mel
+    if mel.amax(0).min() > mel.min() + .1: return mel
+    return mel[:, ~self.is_silent(mel[None])[0]]
 
 @patch
 def fit(self:LogMel,
     mel:Tensor,  # (n_mels, frames) of one clip, in dB
 )->Tensor:       # (n_mels, n_frames)
     "Remove digital silence; then cut, repeat, or continue at the floor"
-    mel = self._sounding(mel)
+    mel = self._sounding(mel)[:, :self.n_frames]
     missing = self.n_frames-mel.shape[1]
-    if missing > 0 and self.padding == 'floor':
+    if missing and self.padding == 'floor':
         return nn.functional.pad(mel, (0, missing), value=float(mel.max())-self.top_db)
-    return mel.repeat(1, -(-self.n_frames//mel.shape[1]))[:, :self.n_frames]
+    if missing: mel = mel.repeat(1, 2+missing//mel.shape[1])[:, :self.n_frames]
+    return mel
 
 @patch
-def length(self:LogMel,
-    mel:Tensor,  # (n_mels, frames) of one clip, in dB
-)->int:          # Frames, at most n_frames
+def length(self:LogMel, mel)->int:
     "Number of frames of `fit(mel)` that contain sound; with repetition all of them do"
     if self.padding == 'repeat': return self.n_frames
     return min(self._sounding(mel).shape[1], self.n_frames)
 
-# %% ../nbs/01_spectrogram.ipynb #aa88c545
+# %% ../nbs/01_spectrogram.ipynb #ede8b4e9
 def show_grid(
     clips,      # Records; the first of each class is drawn
     front_end,  # `LogMel`
 ):
     "One spectrogram per class, five in a row; returns the axes (rows, 5)"
     import matplotlib.pyplot as plt
-    firsts = {}
-    for clip in clips: firsts.setdefault(clip['class'], clip)
-    rows = -(-len(firsts)//5)
-    fig, axes = plt.subplots(rows, 5, figsize=(9, 1.9*rows), layout='constrained',
-                             squeeze=False)
+    firsts = {clip['class']: clip for clip in reversed(clips)}
+    rows, grid = -(-len(firsts)//5), dict(layout='constrained', squeeze=False)
+    fig, axes = plt.subplots(rows, 5, figsize=(9, 1.9*rows), **grid)
     for ax, (name, clip) in zip(axes.flat, sorted(firsts.items())):
-        wave, rate = read_audio(clip['audio'])
-        mel = front_end.clip_mel(wave, rate)
-        show_mel(mel, front_end, ax, name.replace('_', ' '), rate)
+        mel = front_end.clip_mel(*(sound := read_audio(clip['audio'])))
+        show_mel(mel, front_end, ax, name.replace('_', ' '), sound[1])
         ax.label_outer()
     return axes
 
-# %% ../nbs/01_spectrogram.ipynb #dcd4e4c8
+# %% ../nbs/01_spectrogram.ipynb #fc301259
 @patch
 def probe(self:LogMel)->list:
     "Values (dB) of the spectrogram of a fixed signal at 44 100 Hz, rounded to .01 dB"
@@ -248,10 +234,7 @@ def probe(self:LogMel)->list:
     mel = self.clip_mel(wave.astype(np.float32), 44100)
     return [round(value, 2) for value in mel.flatten()[::7].tolist()]
 
-def same_probe(
-    a,  # Of `LogMel.probe`
-    b,  # Another
-)->bool:
-    "True if two front ends computed the same, to .05 dB"
+def same_probe(a, b)->bool:
+    "True if two results of `LogMel.probe` are equal to .05 dB"
     a, b = np.asarray(a, float), np.asarray(b, float)
     return a.shape == b.shape and bool((abs(a-b) <= .05).all())
