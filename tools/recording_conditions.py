@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Classify clips that the model was not trained on as they are, and as other recorders
-would have recorded them: quieter, louder, in a narrower band, after a pause, with offset.
+would have recorded them: quieter, louder, in a narrower band, after a pause, offset.
 
     python tools/recording_conditions.py --data path/to/UrbanSound8K [--clips 150]
 
