@@ -1,4 +1,4 @@
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Libraries take seconds to load: a command that is stopped while they do says so in one line, too
 import os, signal, sys
