@@ -31,8 +31,8 @@ class Experiment:
 
     __repr__ = basic_repr('architecture,recipe,augmentation,teachers,pretraining')
 
-# %% ../nbs/04b_experiments.ipynb #8e9e9f9d
-_CNN = Recipe(epochs=100, max_examples=240_000, warmup_fraction=.25)
+# %% ../nbs/04b_experiments.ipynb #338e29ba
+_CNN = Recipe(epochs=100, max_examples=120_000, warmup_fraction=.25)
 _TRANSFORMER = Recipe(**_CNN.settings | dict(epochs=50, weight_decay=.05))
 _WIDE = Recipe(**_CNN.settings | dict(epochs=200, max_examples=1_200_000))
 _CNN1D = Recipe(epochs=100, learning_rate=2e-3, weight_decay=.05)
