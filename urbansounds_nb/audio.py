@@ -19,7 +19,7 @@ import soxr
 from .containers import decode
 from .core import DataError, printable
 
-# %% ../nbs/00b_audio.ipynb #077ef5be
+# %% ../nbs/00b_audio.ipynb #937b740a
 def _numbers(array, name):
     "An array as (samples, channels), and whether its full scale must be found"
     if hasattr(array, 'detach'):
@@ -37,15 +37,19 @@ def _numbers(array, name):
         return array/np.float32(2**(8*size-1)) - np.float32(kind == 'u'), False
     raise DataError(f'{name}: samples of type {array.dtype}: give float32 or int16')
 
-def _mean(array): return sum(np.asarray(array.T, np.float32))/np.float32(array.shape[1])
+def _mean(array):
+    "The mean of the channels, float32"
+    array = np.asarray(array.T, np.float32)
+    return array[0] if len(array) == 1 else sum(array)/np.float32(len(array))
 
+# %% ../nbs/00b_audio.ipynb #d8a5ffb1
 def _full_scale(wave, is_integer, name):
     "What samples are divided by to be in [-1, 1]"
     peak = max(wave.max(initial=0), -wave.min(initial=0))
     if not peak < math.inf: raise DataError(
         f'{name}: samples that are NaN or infinite: write the sound again')
     if not is_integer and peak <= 32: return np.float32(1)
-    if is_integer or not (2*wave % 1).any():
+    if is_integer or not (wave % .5).any():
         return np.float32(next((2**n for n in (15, 23, 31) if peak <= 2**n), 2**63))
     raise DataError(f'{name}: floats of up to {peak:.3g} have no certain scale: '
         'divide them by their full scale (32768 for 16 bits)')
@@ -60,12 +64,12 @@ def as_mono_float32(
     wave = _mean(array)
     return wave/_full_scale(wave, is_integer, name or 'audio')
 
-# %% ../nbs/00b_audio.ipynb #0352dcef
+# %% ../nbs/00b_audio.ipynb #ca91b7aa
 def _offset(wave):
     "The constant part of a sound, 0 where it is small"
-    sounding = wave[wave != 0].astype(float)
-    offset = sounding.mean() if len(sounding) else 0.
-    return np.float32(offset if abs(offset) > .05*sounding.std() else 0)
+    n = np.count_nonzero(wave)
+    offset, power = wave.sum(dtype=float)/n, float(wave@wave)/n
+    return np.float32(offset if offset**2 > .05**2*(power-offset**2) else 0)
 
 def _subtract(wave, offset):
     "A sound without its offset; runs of 64 zeros and more stay zero"
@@ -77,24 +81,24 @@ def _subtract(wave, offset):
 
 def _levelled(blocks, rate, name):
     "Mono blocks, divided by their full scale and without their offset"
-    scale, held, is_integer, n_samples = 0, np.zeros(0, np.float32), False, 0
+    scale, offset, held, is_integer, n_samples = 0, 0, np.zeros(0), False, 0
     for block in chain(blocks, [None]):
         if block is not None:
-            block, is_integer = _numbers(block, name)
-            held, n_samples = np.concatenate([held, _mean(block)]), n_samples+len(block)
+            (block, is_integer), before = _numbers(block, name), held
+            held, n_samples = _mean(block), n_samples+len(block)
+            if len(before): held = np.concatenate([before, held])
         while len(held) and (scale or block is None or len(held) >= 4*rate):
-            size = len(held) if scale else 4*rate
+            size, is_known = len(held) if scale else 4*rate, scale > 0
             wave, held = held[:size], held[size:]
-            if not scale and wave.any():
-                scale = _full_scale(wave, is_integer, name)
-                offset = _offset(wave/scale)
-            if scale: wave = wave/scale
-            if _full_scale(wave, False, name) != 1: raise DataError(f'{name}: '
-                'the level changes by orders of magnitude: write the sound again')
-            yield _subtract(wave, offset) if scale and offset else wave
+            if not scale and wave.any(): scale = _full_scale(wave, is_integer, name)
+            if scale not in (0, 1): wave = wave/scale
+            if is_known and _full_scale(wave, False, name) != 1: raise DataError(
+                f'{name}: the level changes by orders of magnitude: write it again')
+            if scale and not is_known: offset = _offset(wave)
+            yield _subtract(wave, offset) if offset else wave
     if not n_samples: raise DataError(f'{name}: no samples in it: record it again')
 
-# %% ../nbs/00b_audio.ipynb #f60b08d0
+# %% ../nbs/00b_audio.ipynb #44afccd3
 _READING = Lock()  # of several threads that want a row group one reads it
 
 @lru_cache(maxsize=2)
@@ -111,9 +115,10 @@ def audio_bytes(
     if audio.get('bytes'): return bytes(audio['bytes'])
     path, name = audio['path'], printable(audio['path'])
     if 'row' not in audio:
-        with _open_path(path, name) as file: data = file.read(2**29)
-        if len(data) < 2**29: return data
-        raise DataError(f'{name}: larger than 500 MB: cut clips out of it')
+        file, size = _open_file(path, name)
+        file.seek(0)
+        if size <= 2**29: return file.read()
+        raise DataError(f'{name}: {size/1e9:.1f} GB: cut clips out of it')
     try:
         with _READING: rows = _audio_rows(str(path), audio['group'])
         return bytes(memoryview(rows[audio['row']].as_py()['bytes']))
@@ -121,13 +126,14 @@ def audio_bytes(
         f'{name}: no sound in row {audio["row"]} of part {audio["group"]}: '
         'copy it again') from None
 
+# %% ../nbs/00b_audio.ipynb #c9b2e47c
 def content_digest(
     data, # Bytes or an array
 )->str:   # 16 hexadecimal digits
     "A short number for the content of a clip (BLAKE2): equal bytes, equal digest"
     return blake2b(memoryview(data).cast('B'), digest_size=8).hexdigest()
 
-# %% ../nbs/00b_audio.ipynb #0d47a892
+# %% ../nbs/00b_audio.ipynb #7dd1794d
 def _unpacked(source, rate, name):
     "File or array, its rate (Hz), its name, and the part that is wanted (s)"
     part = {}
@@ -147,6 +153,7 @@ def _unpacked(source, rate, name):
     if 0 <= start < end: return source, rate, printable(name), start, end
     raise DataError(f'{printable(name)}: a part from {start} to {end} s: correct it')
 
+# %% ../nbs/00b_audio.ipynb #1da05197
 def _checked_rate(rate, name):
     "A sample rate that can be used (Hz)"
     if isinstance(rate, Real) and 1000 <= rate <= 2_000_000: return round(rate)
@@ -216,7 +223,7 @@ def read_audio(
             f'{stream.name}: longer than {max_seconds:g} s: cut clips out of it')
     return np.concatenate(blocks), stream.rate
 
-# %% ../nbs/00b_audio.ipynb #24e7247f
+# %% ../nbs/00b_audio.ipynb #1e8aba09
 def resample(
     wave:np.ndarray, # (samples,) or (samples, channels)
     rate:int,        # Sample rate it has (Hz)
@@ -226,6 +233,7 @@ def resample(
     if rate == new_rate: return wave
     return soxr.resample(wave, rate, new_rate, quality='HQ').astype(np.float32)
 
+# %% ../nbs/00b_audio.ipynb #53554aa7
 class Resampler:
     "Changes the sample rate of a stream, chunk by chunk"
     def __init__(self,
@@ -242,26 +250,27 @@ class Resampler:
         "The next part of the result; the filter delays it by some milliseconds"
         return self._stream.resample_chunk(wave, last) if self._stream else wave
 
-# %% ../nbs/00b_audio.ipynb #9af6b6fb
+# %% ../nbs/00b_audio.ipynb #f77c79a9
 AUDIO_SUFFIXES = tuple(f'.{suffix}' for suffix in (
-    'wav wave wavex bwf rf64 w64 aiff aif aifc au snd caf flac mp3 mp2 ogg oga opus avr '
-    'htk iff svx paf pvf sds sf ircam voc nist sph wve xi').split())
+    'wav wave wavex bwf rf64 w64 aiff aif aifc au snd caf flac mp3 mp2 ogg oga opus '
+    'avr htk iff svx paf pvf sds sf ircam voc nist sph wve xi').split())
 _OTHER = 'm4a aac wma amr ape wv mka ac3 3gp mp4 mov webm mkv avi'.split()
 
 def _reason(path):
     "Why a file is passed over: '' for a sound, None for what does not claim to be one"
     suffix = path.suffix.lower()
-    if suffix in AUDIO_SUFFIXES: return '' if path.is_file() else 'not a file: replace it'
+    if suffix in AUDIO_SUFFIXES: return '' if path.is_file() else 'no file: replace it'
     if suffix[1:] in _OTHER: return f'no reader for {suffix}: convert it to WAV or FLAC'
     try: head = path.open('rb').read(12) if path.is_file() else b''
     except OSError: return None
     kinds = (b'fLaC', b'OggS', b'caff', b'WAVE', b'AIFF', b'AIFC')
     return '' if head[:4] in kinds or head[8:] in kinds else None
 
+# %% ../nbs/00b_audio.ipynb #3e3f9a52
 def _below(place, follow_links, passed_over):
     "The files below a folder that are not hidden"
     seen = set()
-    def tell(e): passed_over.append((Path(e.filename), f'{e.strerror}: not looked into'))
+    def tell(e): passed_over.append((Path(e.filename), f'{e.strerror}: not read'))
     for folder, folders, names in os.walk(str(place), True, tell, follow_links):
         for link in filter(Path.is_symlink, (Path(folder, name) for name in folders)):
             if not follow_links: passed_over.append((link, 'a linked folder: name it'))
@@ -270,12 +279,12 @@ def _below(place, follow_links, passed_over):
         folders[:] = [name for name in folders if name[0] != '.']
         yield from (Path(folder, name) for name in names if name[0] != '.')
 
-# %% ../nbs/00b_audio.ipynb #22e0d9c4
+# %% ../nbs/00b_audio.ipynb #07cb8e5f
 def find_audio(
     path,                    # A file, a folder, or a pattern such as `street/*.wav`
     follow_links:bool=False, # Also read folders that are links
 )->tuple:                    # Sorted Paths; (Path, reason) of what was passed over
-    "The sounds of a folder or pattern; `DataError` where there is none. A file is itself"
+    "The sounds of a folder or pattern, or the file; `DataError` where there is none"
     place = Path(path if os.path.lexists(path) else os.path.expanduser(path))
     is_pattern, passed_over = not place.exists() and glob.has_magic(str(place)), []
     if not is_pattern and not place.is_dir(): return [place], []
@@ -287,4 +296,4 @@ def find_audio(
     sounds = [file for file, reason in reasons if reason == '']
     if sounds: return sounds, passed_over
     why = [f' ({file.name}: {reason})' for file, reason in passed_over[:1]]
-    raise DataError(printable(f'{path}: no sound in it{"".join(why)}: give WAV or FLAC'))
+    raise DataError(printable(f'{path}: no sound in it{"".join(why)}: give sounds'))
