@@ -209,7 +209,7 @@ def save(self:AudioClassifier,
         network=self.network_settings, front_end=self.front_end.settings)
     write_checkpoint(path, self.state_dict(), header)
 
-# %% ../nbs/03a_models.ipynb #05ffd797
+# %% ../nbs/03a_models.ipynb #e635ec09
 _NETWORKS = {network.__name__: network for network in (
     ResidualCNN, ConvTransformer, AudioCNN1D, AudioTransformer, SBCNN, DurationTable)}
 
@@ -233,7 +233,7 @@ def _build(header, tensors):
     silence = torch.full((1, front_end.n_mels, front_end.n_frames), -front_end.top_db)
     with torch.inference_mode(): features, logits = model.eval().features(silence)
     _, distances, _ = model.decide(logits, features)
-    if not (np.isfinite(logits).all() and np.isfinite(distances).all()):
+    if not (logits.isfinite().all() and np.isfinite(distances).all()):
         raise ValueError('its weights give no finite output')
     return model
 
