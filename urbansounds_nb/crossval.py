@@ -26,15 +26,11 @@ from .study import (RESULTS_VERSION, Run, Study, environment,
 from .training import Ensemble, autocast, predict_logits, train
 from .transformer import MaskedSpectrogramModel
 
-# %% ../nbs/04_crossval.ipynb #08473300
+# %% ../nbs/04_crossval.ipynb #11c80752
 def _list(items): return ', '.join(map(str, items))
 
-def split(
-    columns:dict,          # Columns of a data set: fold, fsID, class, each (clips,)
-    fold:int,              # Fold *k*
-    scored_on:str='test',  # 'test', 'validation' or 'development'
-)->tuple:                  # (training clips,) and (scored clips,), row numbers
-    "Rows to train on and to score; `DataError` if a recording has clips in both"
+def split(columns:dict, fold:int, scored_on:str='test')->tuple:
+    "Rows to train on and rows to score; `DataError` if a recording has clips in both"
     folds, present = columns['fold'], sorted(set(columns['fold'].tolist()))
     if fold not in present or len(present) == 1: raise DataError(
         f'fold {fold} cannot be held out: the data have fold {_list(present)}')
@@ -55,16 +51,12 @@ def split(
     check_folds(columns['fsID'][np.concatenate([train_rows, rows])], sides)
     return torch.from_numpy(train_rows), torch.from_numpy(rows)
 
-# %% ../nbs/04_crossval.ipynb #27994dbd
+# %% ../nbs/04_crossval.ipynb #b4fe1976
 def _build(experiment, classes):
     return build_classifier(experiment.architecture, classes, **experiment.network)
 
-def run_identity(
-    data,                   # `MelDataset` in the front end of the experiment
-    experiment:Experiment,  # From `get_experiment`
-    threads:int=0,          # Threads of the training; 0: as many as this process uses
-)->dict:                    # Can be written as JSON
-    "Everything that can change the numbers of a run, apart from fold and seed"
+def run_identity(data, experiment:Experiment, threads:int=0)->dict:
+    "All that can change a run's numbers; threads 0: as many as this process uses"
     model = _build(experiment, data.classes)
     if model.front_end.settings != data.front_end.settings:
         raise DataError(f'{experiment.name} needs the front end {experiment.front_end}')
@@ -79,9 +71,8 @@ def run_identity(
         teachers=[(name, seed, teacher(name)) for name, seed in experiment.teachers],
         threads=threads or torch.get_num_threads())))
 
-# %% ../nbs/04_crossval.ipynb #038a00d4
+# %% ../nbs/04_crossval.ipynb #130a1964
 def _unfinished(folder, stem, digest, precision):
-    "Where the work of an interrupted run is kept"
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ''
     context = autocast(torch.device('cuda' if gpu else 'cpu'), precision)
     number = str(getattr(context, 'fast_dtype', 'float32'))
@@ -101,7 +92,7 @@ def _note_epoch(data, rows, recipe, news, tick):
         return more
     return note
 
-# %% ../nbs/04_crossval.ipynb #61197951
+# %% ../nbs/04_crossval.ipynb #3261fd37
 def load_teachers(study:Study, identity:dict, scored_on:str, fold:int):
     "`Ensemble` of an identity's teachers, or None; `DataError` if one is missing"
     models = []
@@ -110,13 +101,13 @@ def load_teachers(study:Study, identity:dict, scored_on:str, fold:int):
         if not path.exists(): raise DataError(f'{path}: missing, and a student learns '
             f'from it: train {name} with {seed+1} seeds in this results folder first')
         models.append(AudioClassifier.load(path))
-        row = models[-1].header['results']
+        row = models[-1].header.get('results') or {}
         known = *run_key(row), identity_digest(row)
         if known != (name, scored_on, fold, seed, digest):
             raise DataError(f'{path}: not the teacher that its name says: remove it')
     return Ensemble(models) if models else None
 
-# %% ../nbs/04_crossval.ipynb #4f24e609
+# %% ../nbs/04_crossval.ipynb #ae4d91e2
 def _train(data, experiment, rows, recipe, seed, checkpoint, digest, **options):
     "A trained model and its history; interrupted work continues from `checkpoint`"
     torch.manual_seed(seed)
@@ -128,7 +119,8 @@ def _train(data, experiment, rows, recipe, seed, checkpoint, digest, **options):
         first = checkpoint.with_suffix('.pretraining')
         task = MaskedSpectrogramModel(model.standardise, model.network)
         task.to(model.standardise.mean.device)
-        train(task, data, rows, experiment.pretraining, checkpoint=first, **how)
+        train(task, data, rows, experiment.pretraining.within(len(rows)),
+              checkpoint=first, **how)
     return model, train(model, data, rows, recipe, augment=experiment.augmentation,
                         checkpoint=checkpoint, **how, **options)
 
@@ -170,15 +162,14 @@ def run_fold(
         for left in checkpoint.parent.glob(f'{checkpoint.stem}.*'): left.unlink()
     return run
 
-# %% ../nbs/04_crossval.ipynb #972cd50a
+# %% ../nbs/04_crossval.ipynb #9845d33a
 def _chosen(experiments, scored_on, seeds, *length):
     "Name -> `Experiment`; (name, seed) of all runs, those of teachers first"
     for name in experiments:
         if name in ABLATIONS and scored_on == 'test':
             raise DataError(f'{name} is never scored on test folds: use development')
-    mine = {name: get_experiment(name, *length) for name in experiments}
-    teachers = [pair for one in mine.values() for pair in one.teachers]
-    pairs = teachers + [(name, seed) for seed in range(seeds) for name in experiments]
+    pairs = [pair for name in experiments for pair in get_experiment(name).teachers]
+    pairs += [(name, seed) for seed in range(seeds) for name in experiments]
     chosen = {name: get_experiment(name, *length) for name, _ in pairs}
     return chosen, list(dict.fromkeys(pairs))
 
@@ -194,12 +185,12 @@ def _plan(data, chosen, pairs, folds, study, scored_on, threads):
             waiting[name, fold, seed] = n*one.recipe.within(n).epochs
     return waiting
 
-# %% ../nbs/04_crossval.ipynb #38e9f9be
+# %% ../nbs/04_crossval.ipynb #cdab2671
 def _describe(data, folds):
     "Lines that describe the data"
     columns, classes = data.columns, set(data.columns['class'].tolist())
-    yield f'{data.source}: {len(data)} clips, {len(classes)} classes'
-    yield f'runs for folds {_list(folds)}'
+    clips = f'{len(data)} clips, {len(classes)} classes, folds {_list(folds)}'
+    yield f'{data.source}: {clips}' + ' (embedded data, not a result)'*data.embedded
     if split_recordings := check_folds(columns['fsID'], columns['fold']):
         yield f'recordings in two of its folds: {_list(split_recordings)}'
     for fold in folds:
@@ -225,10 +216,10 @@ def _progress(total, show):
         try: yield tick
         finally: ended.set()
 
-# %% ../nbs/04_crossval.ipynb #e77967ba
+# %% ../nbs/04_crossval.ipynb #5d020d9b
 def _write(files):
-    for path, content in files.items():
-        if path.exists(): continue
+    for path, content in reversed(files.items()):
+        if path.exists() and path.read_bytes() == content: continue
         with atomic_write(path) as file: file.write_bytes(content)
 
 def _work(shared, name, fold, seed, threads, teachers, tick=lambda news: None):
@@ -240,10 +231,9 @@ def _work(shared, name, fold, seed, threads, teachers, tick=lambda news: None):
     key = run_key(run_fold(mels, one, fold, seed, tick=tick, **how).row)
     study = Study(how['folder'])
     files = study.path(*key), study.model_path(*key)
-    return {path: path.read_bytes() for path in files}
+    return {path: path.read_bytes() for path in files if path.exists()}
 
 def _run(waiting, shared, engine, n_jobs, threads, gpus, done, tick):
-    "All runs by one engine, in two waves: students wait for their teachers"
     data, chosen, how = shared
     study, size = Study(how['folder']), sum(one.mel.nbytes for one in data.values())
     def arrived(files):
@@ -251,16 +241,15 @@ def _run(waiting, shared, engine, n_jobs, threads, gpus, done, tick):
         done(study.read_run(next(iter(files))))
     def job(name, fold, seed):
         paths = [study.model_path(teacher, how['scored_on'], fold, number)
-                 for teacher, number in chosen[name].teachers]
+                 for teacher, number in chosen[name].teachers if engine == 'ray']
         return name, fold, seed, threads, {path: path.read_bytes() for path in paths}
     for learns in (False, True):
         jobs = (job(*key) for key in waiting if bool(chosen[key[0]].teachers) == learns)
         if engine == 'ray': ray_map(_work, jobs, arrived, shared, threads, gpus)
         else: run_jobs(_work, jobs, n_jobs, shared, arrived, tick, threads, size)
 
-# %% ../nbs/04_crossval.ipynb #4df97ed7
+# %% ../nbs/04_crossval.ipynb #de3d37e2
 def _check(scored_on, engine, **numbers):
-    "Refuse what a cross-validation cannot do"
     for name, value in numbers.items():
         least = int(name in ('seeds', 'threads'))
         if value < least: raise DataError(f'{name} is {value}: give at least {least}')

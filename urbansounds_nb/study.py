@@ -139,7 +139,7 @@ def read(cls:Run, path)->Run:
         if getattr(e, 'errno', None): raise
     raise DataError(f'{path}: damaged, or no predictions: remove it and train again')
 
-# %% ../nbs/04d_study.ipynb #a1098cbf
+# %% ../nbs/04d_study.ipynb #86e3e3d8
 RESULTS_VERSION = '0.2' # Raised when a change in the package changes results
 _IDENTITY = ('data', 'front_end', 'network', 'recipe', 'augmentation', 'teachers',
              'pretraining', 'threads', 'code')
@@ -150,7 +150,7 @@ def identity_digest(row:dict)->str:
 
 def run_key(row:dict)->tuple:
     "Experiment, `scored_on`, fold and seed of a run: what its file is named by"
-    return tuple(row[name] for name in ('experiment', 'scored_on', 'fold', 'seed'))
+    return tuple(map(row.get, ('experiment', 'scored_on', 'fold', 'seed')))
 
 # %% ../nbs/04d_study.ipynb #8e832dd2
 _MANIFEST = dict(data=str, classes=list, source=str, embedded=bool, n_clips=int,
