@@ -63,7 +63,7 @@ def test_a_folder(typed, dog, tmp_path):
     column = len(f'{tmp_path}/long_name.wav') + 2
     assert all(line[column-1] == ' ' != line[column] for line in lines)                            # aligned
     for name in ('talk.m4a', 'empty.wav', 'cut.wav'): assert sum(name in line and line.startswith('error: ') for line in errors) == 1
-    assert errors[-1].startswith('7 files: ') and '3 not classified' in errors[-1] and '1 silence' in errors[-1] and len(errors) == 4
+    assert errors[-1].startswith('total: ') and '3 not classified' in errors[-1] and '1 silence' in errors[-1] and len(errors) == 4
 
 def test_odd_names(typed, dog, tmp_path):
     folder = tmp_path/'odd'

@@ -273,7 +273,7 @@ def as_csv(prediction:Prediction, header:bool=False)->str:
         rows.append([round(x, 4) if isinstance(x, float) else x for x in cells])
     return csv_text(rows).rstrip('\n')
 
-# %% ../nbs/06_predict.ipynb #1a2f9234
+# %% ../nbs/06_predict.ipynb #832a5d43
 def print_predictions(files, classifier=None, hop:float=1., form:str='text')->int:
     """Print predictions of files, folders and patterns; returns how many have none
 
@@ -294,7 +294,7 @@ def print_predictions(files, classifier=None, hop:float=1., form:str='text')->in
         counts[p.label] += 1
         bar.update()
     bar.close()
-    if failed: counts['not classified'] = len(failed)
-    total, n_files = [f'{n} {x}' for x, n in counts.most_common()], sum(counts.values())
-    if n_files > 1: say(f'{n_files} files: {", ".join(total)}')
+    total = [*counts.most_common(), ('not classified', len(failed))]
+    total = [f'{n} {what}' for what, n in total if n]
+    if len(found)+len(failed) > 1: say(f'total: {", ".join(total)}')
     return len(failed)
