@@ -1,49 +1,158 @@
-"The same clips from every source: folder, archive, parquet, Arrow, Hub"
-import io, tarfile
+"The same clips from every source, and whatever people bring: read, or refused in one line"
+import io, os, resource, shutil, subprocess, sys, tarfile, time
+from collections import Counter
 from pathlib import Path
+import numpy as np
 import pytest
-from urbansounds_nb.dataset import COLUMNS, HUB_ID, HUB_REVISION, DataError, load_clips, read_audio, read_bytes
+import soundfile as sf
+import standin
+from urbansounds_nb.audio import audio_bytes, content_digest, read_audio
+from urbansounds_nb.core import DataError
+from urbansounds_nb.dataset import (CLASSES, COLUMNS, HUB_ID, HUB_REVISION, OFFICIAL_COUNTS, SPLIT_RECORDINGS,
+                                    check_folds, count_clips, leaked_share, load_clips, validate_clips)
 
 @pytest.fixture(scope='module')
-def clips(three_folds): return load_clips(three_folds)
+def small(tmp_path_factory): return standin.build(tmp_path_factory.mktemp('small'), every=100)
+
+@pytest.fixture(scope='module')
+def clips(small): return load_clips(small)
 
 @pytest.fixture(scope='module')
 def table(clips):
     "The clips with their sounds inside, as `datasets` holds them"
     from datasets import Audio, Dataset
-    records = [clip | {'audio': {'bytes': read_bytes(clip['audio']), 'path': clip['slice_file_name']}} for clip in clips]
+    records = [clip | {'audio': {'bytes': audio_bytes(clip['audio']), 'path': clip['slice_file_name']}} for clip in clips]
     return Dataset.from_list(records).cast_column('audio', Audio(decode=False))
 
 def assert_same(found, clips):
     "Same columns in every record, and the same sound, bit by bit"
     by_name = {clip['slice_file_name']: clip for clip in found}
-    assert len(found) == len(clips) == len(by_name)
+    assert len(found) == len(clips) == len(by_name) and found.classes == clips.classes
     for clip in clips:
         other = by_name[clip['slice_file_name']]
         assert tuple(other) == COLUMNS and [other[c] for c in COLUMNS[1:]] == [clip[c] for c in COLUMNS[1:]]
-        assert read_bytes(other['audio']) == read_bytes(clip['audio'])
+        assert audio_bytes(other['audio']) == audio_bytes(clip['audio'])
 
-def test_a_parent_of_the_official_folder(three_folds, clips, tmp_path):
-    (tmp_path/'UrbanSound8K').symlink_to(three_folds)
+def sound(path, number=0, seconds=.2, rate=8000):
+    "A tone of its own for each number"
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    t = np.arange(round(rate*seconds))/rate
+    sf.write(path, .5*np.sin(2*np.pi*(200+number)*t), rate)
+    return path
+
+def own(folder, lists=(), n=10, kinds=('cat', 'dog')):
+    "A folder with ten sounds and some lists"
+    for number in range(n): sound(folder/f'{number}.wav', number)
+    for name, text in dict(lists).items():
+        (folder/name).parent.mkdir(parents=True, exist_ok=True)
+        (folder/name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return folder
+
+def lines(header, *rows, separator=','): return '\n'.join(separator.join(map(str, row)) for row in (header, *rows)) + '\n'
+def ten(header=('filename', 'class'), name='{}.wav', separator=','):
+    return lines(header, *((name.format(n), ('cat', 'dog')[n % 2]) for n in range(10)), separator=separator)
+
+def refused(source, *words):
+    "The one line with which a source is refused"
+    with pytest.raises(DataError) as refusal: load_clips(source)
+    line = str(refusal.value)
+    assert len(line.splitlines()) == 1 and len(line) < 1000, line
+    for word in words: assert word in line, line
+    return line
+
+# --- the whole of UrbanSound8K, as a stand-in
+
+@pytest.mark.parametrize('kind', standin.KINDS)
+def test_a_tenth_of_urbansound8k(kind, tmp_path):
+    clips = load_clips(standin.build(tmp_path, kind, every=10))
+    assert len(clips) == 874 and clips.classes == CLASSES and set(count_clips(clips)) == set(range(1, 11))
+    assert clips.source == 'UrbanSound8K' and not clips.embedded
+    assert check_folds(clips.itemgot('fsID'), clips.itemgot('fold')) == ['132016', '180937', '77751']
+    wanted = {row['slice_file_name']: row for row in standin.rows(10)}
+    for clip in clips:
+        row = wanted[clip['slice_file_name']]
+        assert (clip['fsID'], clip['class'], str(clip['fold']), str(clip['classID'])) == (row['fsID'], row['class'], row['fold'], row['classID'])
+    assert read_audio(clips[5]['audio'])[1] == wanted[clips[5]['slice_file_name']]['rate']
+
+def test_all_of_urbansound8k(tmp_path):
+    start = time.process_time()
+    source = standin.build(tmp_path)
+    assert time.process_time()-start < 20
+    clips = load_clips(source)
+    assert len(clips) == 8732 and count_clips(clips) == OFFICIAL_COUNTS
+    assert check_folds(clips.itemgot('fsID'), clips.itemgot('fold')) == sorted(SPLIT_RECORDINGS)
+    assert all(isinstance(fs_id, str) for fs_id in clips.itemgot('fsID'))
+    assert len({content_digest(audio_bytes(clip['audio'])) for clip in clips[::7]}) == len(clips[::7])
+
+def test_the_official_metadata():
+    rows = standin.metadata()
+    assert len(rows) == 8732 and len({row['fsID'] for row in rows}) == 1297 and sum(standin.RATES.values()) == 8732
+    counts = {fold: Counter(row['class'] for row in rows if row['fold'] == str(fold)) for fold in range(1, 11)}
+    assert {fold: tuple(counts[fold][name] for name in CLASSES) for fold in counts} == OFFICIAL_COUNTS
+    assert all(CLASSES[int(row['classID'])] == row['class'] for row in rows)
+    found = Counter((row['fsID'], int(row['fold']), row['class']) for row in rows if row['fsID'] in SPLIT_RECORDINGS)
+    assert found == {(group, fold, name): n for group, sides in SPLIT_RECORDINGS.items() for fold, (name, n) in sides.items()}
+    assert check_folds([row['fsID'] for row in rows], [row['fold'] for row in rows]) == sorted(SPLIT_RECORDINGS)
+
+def test_a_random_tenth_leaks():
+    groups, rng = np.array([row['fsID'] for row in standin.metadata()]), np.random.default_rng(0)
+    shares = [leaked_share(groups, rng.permutation(8732) < 873) for _ in range(20)]
+    assert abs(np.mean(shares) - .967) < .005, np.mean(shares)
+
+# --- one data set, every form
+
+def test_the_embedded_data_are_known_everywhere(three_folds, tmp_path):
+    clips = load_clips(three_folds)
+    assert clips.embedded and clips.source == 'embedded data' 
+    shutil.copytree(three_folds, tmp_path/'a client')
+    assert load_clips(tmp_path/'a client').embedded
+    assert 'client' not in load_clips(own(tmp_path/'client', {'a.csv': ten()})).source
+
+def test_a_parent_of_the_official_folder(small, clips, tmp_path):
+    (tmp_path/'UrbanSound8K').symlink_to(small)
     assert_same(load_clips(tmp_path), clips)
 
-@pytest.mark.parametrize('inner', ['UrbanSound8K', '.'])
-def test_an_archive_extracted_once(three_folds, clips, tmp_path, inner):
-    with tarfile.open(tmp_path/'UrbanSound8K.tar.gz', 'w:gz', compresslevel=1) as archive: archive.add(three_folds, inner)
-    assert_same(load_clips(tmp_path/'UrbanSound8K.tar.gz'), clips)
-    made = (tmp_path/'UrbanSound8K'/'metadata').stat()
-    assert_same(load_clips(tmp_path/'UrbanSound8K.tar.gz'), clips)
-    assert (tmp_path/'UrbanSound8K'/'metadata').stat().st_ctime_ns == made.st_ctime_ns and len(list(tmp_path.iterdir())) == 2
+@pytest.mark.parametrize('at', ['', 'audio'])
+def test_the_list_beside_the_folds(small, clips, tmp_path, at):
+    shutil.copytree(small/'audio', tmp_path/'x'/at, dirs_exist_ok=True)
+    shutil.copy(small/'metadata'/'UrbanSound8K.csv', tmp_path/'x')
+    assert_same(load_clips(tmp_path/'x'), clips)
 
-@pytest.mark.parametrize('name', ['../outside.txt', '/tmp/urbansounds-outside.txt'])
-def test_an_archive_writes_nothing_outside(tmp_path, name):
-    (tmp_path/'in').mkdir()
-    with tarfile.open(tmp_path/'in'/'evil.tar.gz', 'w:gz') as archive:
-        member = tarfile.TarInfo(name)
-        member.size = 4
-        archive.addfile(member, io.BytesIO(b'evil'))
-    with pytest.raises(DataError, match='evil.tar.gz'): load_clips(tmp_path/'in'/'evil.tar.gz')
-    assert [path.name for path in tmp_path.rglob('*')] == ['in', 'evil.tar.gz'] and not Path('/tmp/urbansounds-outside.txt').exists()
+@pytest.mark.parametrize('name, mode', [('a.tar.gz', 'w:gz'), ('a.tgz', 'w:gz'), ('a.tar', 'w'), ('a.tar.bz2', 'w:bz2'), ('a.tar.xz', 'w:xz')])
+@pytest.mark.parametrize('inner', ['UrbanSound8K', '.', 'deep'])
+def test_archives(small, clips, tmp_path, name, mode, inner):
+    with tarfile.open(tmp_path/name, mode, **{'compresslevel': 1} if mode[2:] in ('gz', 'bz2') else {}) as archive: archive.add(small, inner)
+    assert_same(load_clips(tmp_path/name), clips)
+    made = (tmp_path/f'{name}.extracted').stat()
+    assert_same(load_clips(tmp_path/name), clips)
+    assert (tmp_path/f'{name}.extracted').stat().st_ino == made.st_ino and len(list(tmp_path.iterdir())) == 2
+
+def pack(path, *files):
+    with tarfile.open(path, 'w:gz') as archive:
+        for name, data in files:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+def test_an_archive_replaced_by_another_of_its_name(tmp_path):
+    "Also where size and time are the same"
+    data = [sound(tmp_path/'x.wav', n).read_bytes() for n in range(12)]
+    pack(tmp_path/'a.tar.gz', ('a.csv', ten().encode()), *((f'{n}.wav', data[n]) for n in range(10)))
+    before = [audio_bytes(clip['audio']) for clip in load_clips(tmp_path/'a.tar.gz')]
+    old = (tmp_path/'a.tar.gz').stat()
+    pack(tmp_path/'b.tar.gz', ('a.csv', ten().encode()), *((f'{n}.wav', data[11-n]) for n in range(10)))
+    (tmp_path/'b.tar.gz').replace(tmp_path/'a.tar.gz')
+    os.utime(tmp_path/'a.tar.gz', ns=(old.st_atime_ns, old.st_mtime_ns))
+    after = [audio_bytes(clip['audio']) for clip in load_clips(tmp_path/'a.tar.gz')]
+    assert before == data[:10] and after == data[:1:-1]
+
+def test_a_folder_of_ones_own_is_not_replaced(small, tmp_path):
+    pack(tmp_path/'a.tar.gz', ('metadata/x', b''))
+    (tmp_path/'a.tar.gz.extracted').mkdir()
+    (tmp_path/'a.tar.gz.extracted'/'mine.txt').write_text('mine')
+    refused(tmp_path/'a.tar.gz', 'move it away')
+    assert (tmp_path/'a.tar.gz.extracted'/'mine.txt').read_text() == 'mine'
 
 def test_parquet_with_several_row_groups(table, clips, tmp_path):
     table.to_parquet(tmp_path/'all.parquet', batch_size=7)
@@ -53,8 +162,14 @@ def test_parquet_with_several_row_groups(table, clips, tmp_path):
 def test_an_arrow_copy(table, clips, tmp_path):
     table.save_to_disk(tmp_path/'copy', num_shards=2)
     found = load_clips(tmp_path/'copy')
-    assert len({clip['audio']['path'] for clip in found}) == 2 and found[0]['audio']['bytes'] is None     # read when asked for
+    assert len({clip['audio']['path'] for clip in found}) == 2 and found[0]['audio']['bytes'] is None
     assert_same(found, clips)
+
+def test_a_dataset_dict(table, clips, tmp_path):
+    from datasets import DatasetDict
+    DatasetDict(train=table.select(range(60)), test=table.select(range(60, 88))).save_to_disk(tmp_path/'copy')
+    (tmp_path/'copy'/'train'/'cache-123.arrow').write_bytes(b'not data')
+    assert_same(load_clips(tmp_path/'copy'), clips)
 
 @pytest.mark.parametrize('source, revision', [(HUB_ID, HUB_REVISION), (f'{HUB_ID}@abc123', 'abc123'), ('someone/else', None)])
 def test_the_hub(table, clips, tmp_path, monkeypatch, source, revision):
@@ -71,6 +186,305 @@ def test_the_hub(table, clips, tmp_path, monkeypatch, source, revision):
 def test_a_hub_that_cannot_be_reached(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('HF_HOME', str(tmp_path))
-    with pytest.raises(DataError, match=r'^someone/nothing: .*local copy$'): load_clips('someone/nothing')
+    with pytest.raises(DataError, match=r'^someone/nothing: '): load_clips('someone/nothing')
 
 def test_a_pinned_revision_is_a_commit(): assert len(HUB_REVISION) == 40 and int(HUB_REVISION, 16)
+
+# --- data of other people
+
+def hub_table(n=20, **columns):
+    "A table as on the Hub: sounds inside, other columns as given"
+    from datasets import Audio, Dataset
+    def data(number):
+        file = io.BytesIO()
+        sf.write(file, .5*np.sin(np.arange(1000)*(number+1)/99), 8000, format='WAV')
+        return file.getvalue()
+    records = {'audio': [{'bytes': data(k), 'path': f'/home/me/{k}.wav'} for k in range(n)]} | {name: [value(k) for k in range(n)] for name, value in columns.items()}
+    return Dataset.from_dict(records).cast_column('audio', Audio(decode=False))
+
+def test_esc50_as_on_the_hub(tmp_path):
+    table = hub_table(20, filename=lambda k: f'{k%5+1}-{k}-A-{k%2}.wav', fold=lambda k: k % 5 + 1, target=lambda k: k % 2,
+                      category=lambda k: ('rain', 'dog')[k % 2], esc10=lambda k: True, src_file=lambda k: 100 + k, take=lambda k: 'A')
+    table.to_parquet(tmp_path/'esc.parquet')
+    clips = load_clips(tmp_path/'esc.parquet')
+    assert clips.classes == ('dog', 'rain') and clips.itemgot('fold') == [k % 5 + 1 for k in range(20)]
+    assert clips[3]['fsID'] == '103' and clips[3]['classID'] == 0 and clips[2]['classID'] == 1
+
+def test_class_labels(tmp_path):
+    from datasets import ClassLabel
+    table = hub_table(20, label=lambda k: k % 2).cast_column('label', ClassLabel(names=['tap', 'kettle', 'nothing']))
+    table.to_parquet(tmp_path/'a.parquet')
+    table.save_to_disk(tmp_path/'b')
+    for source in (tmp_path/'a.parquet', tmp_path/'b'):
+        clips = load_clips(source)
+        assert clips.classes == ('kettle', 'tap') and clips.itemgot('class') == ['tap', 'kettle']*10
+        assert clips[0]['slice_file_name'] == '0.wav' and set(clips.itemgot('fold')) == {1, 2, 3, 4, 5}
+
+@pytest.mark.parametrize('number', [lambda k: 1 + k % 2, lambda k: 0, lambda k: -7, lambda k: 2**40], ids=['from 1', 'all 0', 'negative', 'huge'])
+def test_class_numbers_do_not_count(tmp_path, number):
+    hub_table(20, **{'class': lambda k: ('cat', 'dog')[k % 2], 'classID': number}).to_parquet(tmp_path/'a.parquet')
+    clips = load_clips(tmp_path/'a.parquet')
+    assert clips.classes == ('cat', 'dog') and clips.itemgot('classID') == [0, 1]*10
+
+def test_a_subset_of_the_ten_classes(tmp_path):
+    names = ('siren', 'dog_bark')
+    clips = load_clips(own(tmp_path/'a', {'a.csv': ten().replace('cat', names[0]).replace('dog\n', f'{names[1]}\n')}))
+    assert clips.classes == ('dog_bark', 'siren') and set(clips.itemgot('classID')) == {0, 1} and clips.source == 'own recordings'
+
+def test_class_folders(tmp_path, capsys):
+    for n in range(10): sound(tmp_path/('cat', 'dog')[n % 2]/'inside'/f'{n}.wav', n)
+    for name in ('.DS_Store', 'cat/._0.wav', 'cat/notes.txt', '._list.csv', 'scores.csv'): (tmp_path/name).write_text('filename,class\n')
+    (tmp_path/'dog'/'b.m4a').write_bytes(b'nothing that we read')
+    sound(tmp_path/'loose.wav', 20)
+    clips = load_clips(tmp_path)
+    said = capsys.readouterr().err
+    assert clips.classes == ('cat', 'dog') and len(clips) == 10 and clips[0]['slice_file_name'] == 'cat/inside/0.wav'
+    assert 'b.m4a' in said and 'loose.wav' in said and 'DS_Store' not in said and 'notes' not in said
+
+@pytest.mark.parametrize('listed', [False, True])
+def test_an_audiofolder(tmp_path, listed, capsys):
+    for n in range(12):
+        place = tmp_path/('train', 'test')[n > 8]
+        sound((place if listed else place/('cat', 'dog')[n % 2])/f'{n}.wav', n)
+    if listed:
+        for part, numbers in (('train', range(9)), ('test', range(9, 12))):
+            (tmp_path/part/'metadata.csv').write_text(lines(('file_name', 'label'), *((f'{n}.wav', ('cat', 'dog')[n % 2]) for n in numbers)))
+    clips = load_clips(tmp_path)
+    assert len(clips) == 12 and clips.classes == ('cat', 'dog') and all(Path(clip['audio']['path']).is_file() for clip in clips)
+
+LISTS = {'semicolons': ten(separator=';'), 'tabs': ten(separator='\t'), 'BOM': '\ufeff' + ten(), 'DOS': ten().replace('\n', '\r\n'), 'blank lines': '\n' + ten().replace('\n', '\n\n'),
+         'blanks': ten(separator=' , '), 'quotes': ten(('"filename"', '"class"'), '"{}.wav"'), 'capitals': ten(('FileName', 'Category')), 'dots': ten(name='./{}.wav'), 'backslashes': ten(name='.\\{}.wav'),
+         **{name: ten((name, 'class')) for name in ('filename', 'file', 'filepath', 'path', 'file_name')}, **{name: ten(('path', name)) for name in ('category', 'label', 'target')}}
+
+@pytest.mark.parametrize('name', LISTS)
+def test_lists_as_people_write_them(tmp_path, name):
+    clips = load_clips(own(tmp_path/'x', {'sounds.csv': LISTS[name]}))
+    assert clips.classes == ('cat', 'dog') and clips.itemgot('slice_file_name') == [f'{n}.wav' for n in range(10)]
+    assert all(Path(clip['audio']['path']).is_file() for clip in clips) and clips[0]['end'] == .2
+
+def test_a_list_by_its_name(tmp_path):
+    assert len(load_clips(own(tmp_path/'x', {'a.tsv': ten(separator='\t'), 'b.csv': ten()})/'a.tsv')) == 10
+
+def test_a_list_in_a_folder_for_lists(tmp_path):
+    own(tmp_path/'audio')
+    (tmp_path/'meta').mkdir()
+    (tmp_path/'meta'/'esc.csv').write_text(ten())
+    assert len(load_clips(tmp_path)) == 10
+
+def test_several_lists(tmp_path):
+    own(tmp_path/'x', {'a.csv': ten(), 'b.csv': ten()})
+    line = refused(tmp_path/'x', '2 lists of clips')
+    source = line.split('--data ')[1]
+    assert len(load_clips(source)) == 10                            # the line to type
+
+def test_bystanders_are_no_lists(tmp_path):
+    own(tmp_path/'x', {'a.csv': ten(), '._a.csv': b'\0\5\x16\7', '.DS_Store': b'\0', 'scores.csv': ten(), 'sums.csv': 'path,sha256\n0.wav,00\n', 'notes.csv': 'a\n1\n'})
+    assert len(load_clips(tmp_path/'x')) == 10
+
+def test_groups_and_folds_of_a_list(tmp_path):
+    rows = [(f'{n}.wav', ('cat', 'dog')[n % 2], f' yard {n//2} ', f'{n//2 + 1}.0') for n in range(10)]
+    clips = load_clips(own(tmp_path/'x', {'a.csv': lines(('file', 'label', 'group', 'fold'), *rows)}))
+    assert clips.itemgot('fsID') == [f'yard {n//2}' for n in range(10)] and clips.itemgot('fold') == [n//2 + 1 for n in range(10)]
+
+# --- long files and windows
+
+def test_long_files_are_cut_into_windows_of_one_recording(tmp_path, capsys):
+    for n in range(10): sound(tmp_path/('cat', 'dog')[n % 2]/f'{n}.wav', n, seconds=9 if n < 2 else 1)
+    clips = load_clips(tmp_path)
+    assert len(clips) == 14 and '4 more clips, from files longer than 4 s' in capsys.readouterr().err
+    windows = [clip for clip in clips if clip['fsID'] == 'cat/0.wav']
+    assert [(clip['start'], clip['end']) for clip in windows] == [(0, 4), (2.5, 6.5), (5, 9)] and len({clip['fold'] for clip in windows}) == 1
+    assert len({clip['slice_file_name'] for clip in clips}) == 14
+    wave, rate = read_audio(windows[1]['audio'])
+    assert len(wave) == 4*rate
+    whole, _ = read_audio(windows[1]['audio']['path'])
+    assert np.abs(wave - whole[round(2.5*rate):][:len(wave)]).max() < 1e-3
+
+@pytest.mark.parametrize('names', [('start', 'end'), ('onset', 'offset'), ('start_time', 'end_time')])
+def test_the_windows_of_a_list_are_used(tmp_path, names):
+    for n in range(5): sound(tmp_path/f'{n}.wav', n, seconds=12)
+    rows = [(f'{n}.wav', start, start+length, name) for n in range(5) for start, length, name in ((0, 2, 'cat'), (5, 3.5, 'dog'), (6, 6, 'cow'))]
+    (tmp_path/'a.csv').write_text(lines(('path', *names, 'class'), *rows))
+    clips = load_clips(tmp_path)
+    first = [clip for clip in clips if clip['fsID'] == '0.wav']
+    assert [(clip['start'], clip['end'], clip['class']) for clip in first] == [(0, 2, 'cat'), (5, 8.5, 'dog'), (6, 10, 'cow'), (8, 12, 'cow')]
+    assert len(read_audio(first[0]['audio'])[0]) == 2*8000 and len({clip['fold'] for clip in first}) == 1
+
+def test_an_mp3_whose_header_says_too_little(tmp_path, monkeypatch):
+    if 'MP3' not in sf.available_formats(): pytest.skip('this libsndfile writes no MP3')
+    for n in range(10):
+        (tmp_path/('cat', 'dog')[n % 2]).mkdir(exist_ok=True)
+        sf.write(tmp_path/('cat', 'dog')[n % 2]/f'{n}.mp3', .1*np.random.default_rng(n).normal(size=5*16000), 16000, format='MP3')
+    assert len(load_clips(tmp_path)) == 20
+
+# --- copies and labels
+
+def test_copies_are_one_recording(tmp_path, capsys):
+    own(tmp_path/'x', {'a.csv': ten()})
+    for name in ('2', '4', '6'): shutil.copy(tmp_path/'x'/'0.wav', tmp_path/'x'/f'{name}.wav')
+    clips = load_clips(tmp_path/'x')
+    copies = [clip for clip in clips if clip['slice_file_name'] in ('0.wav', '2.wav', '4.wav', '6.wav')]
+    assert len({clip['fsID'] for clip in copies}) == len({clip['fold'] for clip in copies}) == 1 and '3 clips are copies' in capsys.readouterr().err
+    assert ['2.wav', '4.wav', '6.wav'] == sorted(problem.split(':')[0].split('/')[1] for problem in validate_clips(clips) if 'the same sound as' in problem)
+
+def test_copies_in_two_folds_are_a_leak(tmp_path):
+    rows = [(f'{n}.wav', ('cat', 'dog')[n % 2], n % 5 + 1) for n in range(10)]
+    own(tmp_path/'x', {'a.csv': lines(('file', 'class', 'fold'), *rows)})
+    clips = load_clips(tmp_path/'x')
+    assert check_folds(clips.itemgot('fsID'), clips.itemgot('fold')) == []
+    shutil.copy(tmp_path/'x'/'0.wav', tmp_path/'x'/'2.wav')
+    clips = load_clips(tmp_path/'x')
+    with pytest.raises(DataError, match='more than one fold'): check_folds(clips.itemgot('fsID'), clips.itemgot('fold'))
+
+def test_groups_that_share_a_copy_become_one(tmp_path):
+    rows = [(f'{n}.wav', 'cat' if n < 6 else 'dog', f'g{n//2}') for n in range(20)]
+    own(tmp_path/'x', {'a.csv': lines(('file', 'class', 'group'), *rows)}, n=20)
+    shutil.copy(tmp_path/'x'/'0.wav', tmp_path/'x'/'2.wav')
+    shutil.copy(tmp_path/'x'/'3.wav', tmp_path/'x'/'4.wav')
+    assert len({clip['fsID'] for clip in load_clips(tmp_path/'x')[:6]}) == 1
+
+# --- refused in one line
+
+def written(path, data):
+    path.write_bytes(data)
+    return path
+
+def with_lines(*rows, header=('path', 'class')): return lambda place: own(place/'x', {'a.csv': lines(header, *rows)})
+GOOD = [(f'{n}.wav', ('cat', 'dog')[n % 2]) for n in range(10)]
+
+REFUSED = {
+    'nothing there': (lambda place: place/'nowhere', 'no such file or folder'),
+    'no name': (lambda place: '', "'': 0 clips"),
+    'empty folder': (lambda place: (place/'x').mkdir() or place/'x', 'x: no sound'),
+    'one class': (with_lines(*((f'{n}.wav', 'dog') for n in range(10))), "one class only, 'dog'"),
+    'no class': (with_lines(*GOOD[:-1], ('9.wav', '')), "line 11: class is ''"),
+    'a class by case': (with_lines(*GOOD[:-1], ('9.wav', 'Dog')), 'differ only in case or blanks'),
+    'a class by blanks': (with_lines(*GOOD[:-2], ('9.wav', 'the_dog'), ('8.wav', 'the  dog')), 'differ only in case or blanks'),
+    'silence': (with_lines(*GOOD[:-1], ('9.wav', 'Silence')), "a class 'Silence'"),
+    'unknown': (with_lines(*GOOD[:-1], ('9.wav', 'unknown')), "a class 'unknown'"),
+    'one file, two classes': (with_lines(*GOOD, ('./9.wav', 'cat')), "9.wav is 'cat', but 'dog' in"),
+    'one file twice': (with_lines(*GOOD, ('./9.wav', 'dog')), 'line 12: 9.wav is in'),
+    'control characters': (with_lines(*GOOD[:-1], ('9.wav', 'd\x1b[2Jog')), 'line 11: class is'),
+    'a new line in a name': (with_lines(*GOOD[:-1], ('"9\n.wav"', 'dog')), 'slice_file_name is'),
+    'outside': (with_lines(*GOOD[:-1], ('../9.wav', 'dog')), 'outside the folder'),
+    'outside by a backslash': (with_lines(*GOOD[:-1], ('..\\..\\9.wav', 'dog')), 'outside the folder'),
+    'no column for files': (with_lines(('a', 'dog'), header=('name', 'class')), 'no column `filename`'),
+    'no column for classes': (with_lines(*GOOD, header=('path', 'colour')), 'no column `class`'),
+    'a split': (with_lines(*((*row, 'train') for row in GOOD), header=('path', 'class', 'split')), 'cannot use a column `split`'),
+    'an onset alone': (with_lines(*((*row, 0) for row in GOOD), header=('path', 'class', 'onset')), '`start` and `end`'),
+    'an end before its start': (with_lines(*((*row, 1, 1) for row in GOOD), header=('path', 'class', 'start', 'end')), 'from 1.0 to 1.0 s'),
+    'an end beyond the file': (with_lines(*((*row, 0, 3) for row in GOOD), header=('path', 'class', 'start', 'end')), 'ends at 3.0 s'),
+    'fold 0': (with_lines(*((*row, 0) for row in GOOD), header=('path', 'class', 'fold')), 'line 2: fold 0'),
+    'fold -1': (with_lines(*((*row, -1) for row in GOOD), header=('path', 'class', 'fold')), "line 2: fold is '-1'"),
+    'fold x': (with_lines(*((*row, 'x') for row in GOOD), header=('path', 'class', 'fold')), "line 2: fold is 'x'"),
+    'fold 1.5': (with_lines(*((*row, 1.5) for row in GOOD), header=('path', 'class', 'fold')), "fold is '1.5'"),
+    'fold nan': (with_lines(*((*row, 'nan') for row in GOOD), header=('path', 'class', 'fold')), "fold is 'nan'"),
+    'few recordings': (with_lines(*GOOD[:4]), 'too few for 5 folds'),
+    'a short line': (with_lines(*GOOD, ('9.wav',)), 'line 12: not as many values'),
+    'a long line': (with_lines(*GOOD, ('9.wav', 'dog', 'x')), 'line 12: not as many values'),
+    'only a header': (with_lines(), 'no line with a clip'),
+    'latin-1': (lambda place: own(place/'x', {'a.csv': ten().replace('dog', 'türe').encode('latin-1')}), 'not UTF-8'),
+    'folds without a list': (lambda place: [sound(place/'x'/f'fold{n}'/'1.wav', n) for n in (1, 2)] and place/'x', 'add UrbanSound8K.csv'),
+    'an empty Parquet': (lambda place: written(place/'x.parquet', b''), 'not Parquet'),
+    'a text': (lambda place: written(place/'x.zip', b'text'*99), 'not Parquet'),
+    'a text as an archive': (lambda place: written(place/'x.tar.gz', b'text'*99), 'not extracted'),
+}
+
+@pytest.mark.parametrize('name', REFUSED)
+def test_refused_in_one_line(tmp_path, name):
+    make, words = REFUSED[name]
+    source = make(tmp_path)
+    before = sorted(tmp_path.rglob('*'))
+    refused(source, words)
+    assert sorted(tmp_path.rglob('*')) == before, 'something was left behind'
+
+def test_a_name_with_a_new_line_in_a_class_folder(tmp_path):
+    for n in range(6): sound(tmp_path/('cat', 'dog')[n % 2]/f'{n}.wav', n)
+    sound(tmp_path/'dog'/'a\nb.wav', 9)
+    refused(tmp_path, 'a\\nb.wav')
+
+@pytest.mark.parametrize('label', [None, 2.5, [1], -1], ids=str)
+def test_labels_that_are_none(tmp_path, label):
+    hub_table(20, label=lambda k: label).to_parquet(tmp_path/'a.parquet')
+    refused(tmp_path/'a.parquet', *(['row 0 of part 0: class is'] if label != -1 else ['one class only']))
+
+# --- hostile files
+
+def member(name, kind=tarfile.REGTYPE, data=b'', link=''):
+    info = tarfile.TarInfo(name)
+    info.type, info.size, info.linkname = kind, len(data), link
+    return info, io.BytesIO(data)
+
+HOSTILE = {
+    'out of the folder': [member('../evil', data=b'x')], 'absolute': [member('/tmp/urbansounds-evil', data=b'x')], 'inside out': [member('a/../../evil', data=b'x')],
+    'a link': [member('a', tarfile.SYMTYPE, link='..'), member('a/evil', data=b'x')], 'a hard link': [member('a', tarfile.LNKTYPE, link='../evil')], 'a device': [member('a', tarfile.CHRTYPE)],
+    'a pipe': [member('a', tarfile.FIFOTYPE)], 'a new line': [member('a\nb', data=b'x')], 'an endless name': [member('/'.join(['x'*200]*40), data=b'x')], 'a file as a folder': [member('a', data=b'x'), member('a/b', data=b'x')],
+}
+
+@pytest.mark.parametrize('name', HOSTILE)
+def test_hostile_archives(tmp_path, name):
+    (tmp_path/'in').mkdir()
+    with tarfile.open(tmp_path/'in'/'a.tar.gz', 'w:gz', format=tarfile.PAX_FORMAT) as archive:
+        for info, data in HOSTILE[name]: archive.addfile(info, data)
+    refused(tmp_path/'in'/'a.tar.gz', 'not extracted')
+    assert [path.name for path in tmp_path.rglob('*')] == ['in', 'a.tar.gz'] and not Path('/tmp/urbansounds-evil').exists()
+
+def test_cve_2025_4517(tmp_path):
+    "Links that lead out by a path longer than PATH_MAX, as `extractall(filter='data')` once followed them"
+    name, steps = 'd'*247, 'abcdefghijklmnop'
+    (tmp_path/'in').mkdir()
+    (tmp_path/'victim').write_text('mine')
+    with tarfile.open(tmp_path/'in'/'a.tar', 'w') as archive:
+        path = ''
+        for step in steps:
+            archive.addfile(*member(path + name, tarfile.DIRTYPE))
+            archive.addfile(*member(path + step, tarfile.SYMTYPE, link=name))
+            path += f'{name}/'
+        link = '/'.join(steps) + '/' + 'l'*254
+        archive.addfile(*member(link, tarfile.SYMTYPE, link='../'*len(steps)))
+        archive.addfile(*member('escape', tarfile.SYMTYPE, link=f'{link}/../../victim'))
+        archive.addfile(*member('victim-link', tarfile.LNKTYPE, link='escape'))
+        archive.addfile(*member('victim-link', data=b'evil'))
+    refused(tmp_path/'in'/'a.tar', 'a link or a device')
+    assert (tmp_path/'victim').read_text() == 'mine' and sorted(path.name for path in tmp_path.rglob('*')) == ['a.tar', 'in', 'victim']
+
+BOMBS = '''
+import io, os, sys, tarfile, gzip
+import pyarrow as pa, pyarrow.parquet as pq
+what, path = sys.argv[1:]
+if what == 'rows':
+    part = pa.table({'audio': pa.nulls(1_000_000, pa.string()), 'slice_file_name': pa.nulls(1_000_000, pa.string()), 'class': pa.array(['x'])
+                     .take(pa.array([0]*1_000_000))})
+    with pq.ParquetWriter(path, part.schema) as writer:
+        for _ in range(30): writer.write_table(part)
+elif what == 'text':
+    words = pa.DictionaryArray.from_arrays(pa.array([0]*200_000, pa.int32()), pa.array(['x'*1_000_000]))
+    pq.write_table(pa.table({'audio': pa.nulls(200_000, pa.string()), 'class': words}), path)
+else:
+    zeros = gzip.compress(bytes(1_000_000))             # a gzip file may have many members
+    info = tarfile.TarInfo('a.wav')
+    info.type, info.size = {'zeros': tarfile.REGTYPE, 'header': tarfile.XHDTYPE}[what], 3_000_000_000
+    with open(path, 'wb') as file: file.write(gzip.compress(info.tobuf()) + zeros*3000)
+'''
+
+@pytest.mark.parametrize('what, name', [('rows', 'a.parquet'), ('text', 'a.parquet'), ('zeros', 'a.tar.gz'), ('header', 'a.tar.gz')])
+def test_small_files_that_would_be_large(tmp_path, what, name):
+    "One line within seconds and 1 GB"
+    subprocess.run([sys.executable, '-c', BOMBS, what, tmp_path/name], check=True)
+    assert (tmp_path/name).stat().st_size < 20_000_000
+    code = ('import resource, sys\nfrom urbansounds_nb.dataset import load_clips, DataError\ntry: load_clips(sys.argv[1])\n'
+            'except DataError as e: print(e)\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1000)')
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, '-c', code, tmp_path/name], capture_output=True, text=True, timeout=60)
+    line, memory = done.stdout.splitlines()
+    assert name in line and int(memory) < 1000 and time.monotonic()-start < 30, (done.stdout, done.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+def test_an_archive_interrupted_on_a_full_disk(tmp_path, small):
+    with tarfile.open(tmp_path/'a.tar', 'w') as archive: archive.add(small, 'UrbanSound8K')
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, before[1]))
+    try:
+        with pytest.raises(OSError): load_clips(tmp_path/'a.tar')
+    finally: resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ['a.tar'] and len(load_clips(tmp_path/'a.tar')) == 88

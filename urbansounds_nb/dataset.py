@@ -6,8 +6,8 @@
 __all__ = ['COLUMNS', 'CITATION', 'OFFICIAL_COUNTS', 'SPLIT_RECORDINGS', 'ClipList', 'make_folds', 'load_clips', 'count_clips',
            'validate_clips', 'show_folds', 'leaked_share', 'check_folds']
 
-# %% ../nbs/00_dataset.ipynb #fc08333e
-import csv, io, math, sys
+# %% ../nbs/00_dataset.ipynb #c89c16bd
+import csv, io, math, sys, warnings
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -68,7 +68,7 @@ def _records(row, seconds):
     return [record | part | {'audio': row['audio'] | part,
             'slice_file_name': f'{name}#{part["start"]:g}-{part["end"]:g}'} for part in parts]
 
-# %% ../nbs/00_dataset.ipynb #92d3ca30
+# %% ../nbs/00_dataset.ipynb #9ee66fd7
 def make_folds(
     groups,        # The recording of each clip
     labels,        # The class of each clip
@@ -83,8 +83,10 @@ def make_folds(
         if n < n_folds: raise DataError(f'{n} {what}: too few for {n_folds} folds, '
             'record more or give a column `fold`')
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    for fold, (_, rows) in enumerate(splitter.split(groups, labels, groups), 1):
-        folds[rows] = fold
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        for fold, (_, rows) in enumerate(splitter.split(groups, labels, groups), 1):
+            folds[rows] = fold
     return folds
 
 # %% ../nbs/00_dataset.ipynb #8c92e4ce
@@ -119,7 +121,7 @@ def _checked_classes(names):
     if len(alike) < 2: raise DataError(f'one class only, {name!r}: add a second one')
     return tuple(sorted(set(names)))
 
-# %% ../nbs/00_dataset.ipynb #741b8f5a
+# %% ../nbs/00_dataset.ipynb #a915d387
 def load_clips(
     source='synthetic', # Folder, archive, list, Parquet file, Hub id, or `synthetic`
 )->ClipList:            # Records
@@ -135,17 +137,18 @@ def load_clips(
     for row, file in zip(rows, files):
         digest, seconds = measured.get(file, ('', 0.))
         for record in _records(row, seconds):
-            name = record['slice_file_name']
-            names[name] += 1
-            if names[name] > 1: record['slice_file_name'] = f'{name}#{names[name]}'
             records.append(record)
             found.append((file, digest or file, row['where']))
-    n_copies, classes = _same_sounds(records, *zip(*found)), [r['class'] for r in records]
-    if not all(record['fold'] for record in records):
-        folds = make_folds([r['fsID'] for r in records], classes).tolist()
-        records = [record | {'fold': fold} for record, fold in zip(records, folds)]
-    classes = _checked_classes(classes)
-    for record in records: record['classID'] = classes.index(record['class'])
+    n_copies = _same_sounds(records, *zip(*found))
+    labels, groups = ([record[c] for record in records] for c in ('class', 'fsID'))
+    classes, folds = _checked_classes(labels), [record['fold'] for record in records]
+    if not all(folds): folds = make_folds(groups, labels).tolist()
+    for record, fold in zip(records, folds):
+        name = record['slice_file_name']
+        names[name] += 1
+        if names[name] > 1: name = f'{name}#{names[name]}'
+        number = classes.index(record['class'])
+        record.update({'slice_file_name': name, 'fold': fold, 'classID': number})
     for n, what in ((len(records)-len(rows), 'more clips, from files longer than 4 s'),
                     (n_copies, 'clips are copies: the same recording as their original')):
         if n: print(f'note: {n} {what}', file=sys.stderr)

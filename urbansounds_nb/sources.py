@@ -62,7 +62,7 @@ def _checked(row, where):
         _refuse(where, f'from {row["start"]} to {row["end"]} s: correct it')
     return row
 
-# %% ../nbs/00c_sources.ipynb #d0ac2793
+# %% ../nbs/00c_sources.ipynb #76168d33
 def _place(folder, path, name, fold, where):
     "The path of a listed file, which must be inside the folder"
     bases = path.parent, folder, f'{folder}/audio/fold{fold}', f'{folder}/fold{fold}', (
@@ -77,8 +77,9 @@ def _list_rows(path, folder):
     if path.stat().st_size > 5e7: _refuse(path, 'larger than 50 MB: split the data')
     try: text = path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError: _refuse(path, 'not UTF-8: save it as UTF-8')
-    header = text.lstrip().partition('\n')[0]
-    reader = csv.DictReader(io.StringIO(text), delimiter=max(',;\t', key=header.count))
+    text = text.lstrip('\n')
+    delimiter = max(',;\t', key=text.partition('\n')[0].count)
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
     try: lines = [(reader.line_num, line) for line in islice(reader, MAX_CLIPS+1)]
     except csv.Error as e: _refuse(path, f'not a table ({e}): correct it')
     known, official = _known(reader.fieldnames or (), path)
@@ -138,7 +139,7 @@ def _stored_rows(path):
         if getattr(e, 'errno', None): raise
         _refuse(path, 'not Parquet or Arrow, or damaged: copy it again')
 
-# %% ../nbs/00c_sources.ipynb #0d54ceff
+# %% ../nbs/00c_sources.ipynb #a5b44ff9
 _SPLITS = set('train test validation valid val dev eval data audio'.split())
 
 def _note(text): print(f'note: {printable(text)}', file=sys.stderr)
@@ -146,18 +147,20 @@ def _note(text): print(f'note: {printable(text)}', file=sys.stderr)
 def _class_rows(folder):
     "A row for each sound in a folder of class folders"
     files, passed_over = find_audio(folder)
-    parts = [file.relative_to(folder).parts for file in files]
-    tops = {p[0] for p in parts if len(p) > 1}
+    parts = {file: file.relative_to(folder).parts for file in files}
+    tops = {p[0] for p in parts.values() if len(p) > 1}
     skip = int(tops <= _SPLITS)
+    loose = [file for file, p in parts.items() if len(p) < skip+2]
+    if len(loose) == len(files): _refuse(folder, 'sounds, but neither a list of the clips '
+        'nor a folder for each class: add one of them')
+    if any(re.fullmatch(r'fold\d+', top) for top in tops):
+        _refuse(folder, 'the folders are folds, not classes: add UrbanSound8K.csv')
     if skip and len(tops) > 1: _note(f'{folder}: its parts {tops} are read together')
-    passed_over += [(file, 'it is not in the folder of a class')
-                    for file, p in zip(files, parts) if len(p) < skip+2]
+    passed_over += [(file, 'it is not in the folder of a class') for file in loose]
     for file, reason in passed_over[:9]: _note(f'passed over: {file}: {reason}')
     if len(passed_over) > 9: _note(f'passed over: {len(passed_over)} files in all')
-    for file, p in zip(files, parts):
-        if len(p) < skip+2: continue
-        if re.fullmatch(r'fold\d+', p[skip]): _refuse(folder, 'the folders are '
-            'folds, and there is no list of the clips: add UrbanSound8K.csv')
+    for file in loose: del parts[file]
+    for file, p in parts.items():
         row = _checked({'slice_file_name': '/'.join(p), 'class': p[skip]}, file)
         audio = {'bytes': None, 'path': str(file)}
         yield row | {'audio': audio, 'where': file, 'official': False}
@@ -186,7 +189,7 @@ def _folder_rows(folder):
     try: return list(_class_rows(folder))
     except DataError as e: raise problem or e
 
-# %% ../nbs/00c_sources.ipynb #f028a3fb
+# %% ../nbs/00c_sources.ipynb #f37e0e7b
 class _Member(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, *args):
@@ -225,7 +228,7 @@ def _extracted(path):
                 _extract(archive, staging, 2**30 + 20*state.st_size)
         except Exception as e:
             if getattr(e, 'errno', None) in (ENOSPC, EDQUOT, EFBIG): raise
-            reason = str(e) or type(e).__name__
+            reason = str(e)[:200] or type(e).__name__
             _refuse(path, f'not extracted ({reason}): download it again')
         (staging/mark.name).write_text(version)
         if folder.exists() and not mark.is_file():
