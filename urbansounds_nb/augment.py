@@ -17,7 +17,7 @@ from torch.distributions import Beta
 from torch.nn import functional as F
 from .core import DataError
 
-# %% ../nbs/01a_augment.ipynb #b59a30eb
+# %% ../nbs/01a_augment.ipynb #8e911bda
 class RandomChange(nn.Module, metaclass=PrePostInitMeta):
     "A random change of spectrograms: subclasses define `change`; off after `.eval()`"
     # before and after the __init__ of a subclass
@@ -29,9 +29,8 @@ class RandomChange(nn.Module, metaclass=PrePostInitMeta):
 
     def __init__(self, p:float=1.): store_attr()
 
-    def forward(self,
-        mel:Tensor, # (batch, n_mels, n_frames) in dB
-    )->Tensor: # The same shape
+    def forward(self, mel:Tensor)->Tensor:
+        "Changed copies of mel (batch, n_mels, n_frames) in dB"
         if not self.training or not self.p: return mel
         if self.p == 1: return self.change(mel)
         return torch.where(_draw(mel, 0, 1, 1, 1) < self.p, self.change(mel), mel)
@@ -213,7 +212,7 @@ class Compressor(RandomChange):
         above = (level - level.amax(2, keepdim=True) + self.threshold).relu()
         return mel - above*(1 - 1/_draw(mel, 1, self.ratio, 1, 1))
 
-# %% ../nbs/01a_augment.ipynb #1adfb73f
+# %% ../nbs/01a_augment.ipynb #75e02afe
 class Mixup(RandomChange):
     """Blend each clip and its targets with another clip of the batch:
     H. Zhang et al., mixup, 2018, https://arxiv.org/abs/1710.09412"""
@@ -225,10 +224,8 @@ class Mixup(RandomChange):
         if beta <= 0: raise DataError(f'beta is {beta}: give a number above 0')
         store_attr()
 
-    def forward(self,
-        mel:Tensor, # (batch, n_mels, n_frames) in dB
-        targets:Tensor, # (batch, classes), rows sum to 1
-    )->tuple: # Both, blended
+    def forward(self, mel:Tensor, targets:Tensor)->tuple:
+        "Blended mel (batch, n_mels, n_frames) in dB and targets (batch, classes)"
         if not self.training or not self.p: return mel, targets
         # without checks of the arguments, which would make a GPU wait
         beta = mel.new_full((len(mel), 1), self.beta)
@@ -240,17 +237,15 @@ class Mixup(RandomChange):
         energy = (DB*mel).exp_()
         return torch.lerp(energy[other], energy, share).log_().div_(DB), targets
 
-# %% ../nbs/01a_augment.ipynb #24812de5
+# %% ../nbs/01a_augment.ipynb #14ce5853
 class Augmentation(nn.Module):
     "Apply changes in order: modules that take `mel`, or `mel` and `targets`"
     def __init__(self, *changes):
         super().__init__()
         self.changes = nn.ModuleList(changes)
 
-    def forward(self,
-        mel:Tensor, # (batch, n_mels, n_frames) in dB
-        targets:Tensor, # (batch, classes), rows sum to 1
-    )->tuple: # Both, changed
+    def forward(self, mel:Tensor, targets:Tensor)->tuple:
+        "Changed mel (batch, n_mels, n_frames) in dB and targets (batch, classes)"
         for change in self.changes:
             if len(signature(change.forward).parameters) == 1: mel = change(mel)
             else: mel, targets = change(mel, targets)

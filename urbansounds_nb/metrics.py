@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-# %% ../nbs/01d_metrics.ipynb #96a78fbb
+# %% ../nbs/01d_metrics.ipynb #e774914b
 def scores(
     labels, # (clips,) true class numbers
     logits, # (clips, classes) logits or probabilities
 )->dict:
-    """Return accuracy and macro-F1 (0 to 1), recall (classes,) and the confusion matrix.
+    """Return accuracy, macro-F1 (0 to 1), recall (classes,) and the confusion matrix.
 
     Rows of `confusion` (classes, classes) are true classes, columns predicted ones.
     The recall of a class without clips is 0, and macro-F1 leaves such a class out."""
@@ -27,7 +27,7 @@ def scores(
     return dict(accuracy=float((labels == predicted).mean()), confusion=confusion,
                 macro_f1=float(f1[true > 0].mean()), recall=hits/np.maximum(1, true))
 
-# %% ../nbs/01d_metrics.ipynb #585e7b29
+# %% ../nbs/01d_metrics.ipynb #540b2b30
 def expected_calibration_error(
     labels, # (clips,) true class numbers
     logits, # (clips, classes) logits
@@ -42,15 +42,15 @@ def expected_calibration_error(
     correct = probabilities.argmax(1) == np.asarray(labels)
     bins = np.minimum((confidence*n_bins).astype(int), n_bins-1)
     # clips in a bin x |mean confidence - accuracy| = |sum - sum|
-    gaps = [abs(confidence[bins == b].sum() - correct[bins == b].sum()) for b in set(bins)]
-    return float(sum(gaps)/len(correct))
+    gap = lambda inside: abs(confidence[inside].sum() - correct[inside].sum())
+    return float(sum(gap(bins == b) for b in set(bins))/len(correct))
 
-# %% ../nbs/01d_metrics.ipynb #becf7220
+# %% ../nbs/01d_metrics.ipynb #94dd20b4
 def fit_temperature(
     labels, # (clips,) true classes of held-out clips: no training clips, no test clips
     logits, # (clips, classes) logits of the same clips
 )->float:
-    """Return the temperature, 0.2 to 10: logits divided by it have the lowest cross-entropy.
+    """Return the temperature, 0.2 to 10, by which divided logits fit the labels best.
 
     C. Guo et al., 2017, https://arxiv.org/abs/1706.04599"""
     logits, labels = torch.tensor(np.asarray(logits)), torch.tensor(np.asarray(labels))

@@ -60,7 +60,7 @@ def score_table(runs)->str:
             for cell, width in zip(row, widths)) for row in (COLUMNS, *rows)]
     return '\n'.join(lines + comparisons(runs))
 
-# %% ../nbs/04c_report.ipynb #18ed2666
+# %% ../nbs/04c_report.ipynb #9dead871
 def _label(name): return printable(name).replace('$', r'\$')
 
 def show_fold_scores(runs, ax):
@@ -91,11 +91,10 @@ def show_curves(runs, ax):
     ax.legend(fontsize=7)
     return ax
 
-# %% ../nbs/04c_report.ipynb #76db4399
+# %% ../nbs/04c_report.ipynb #668ff7c8
 def _pooled(runs):
     "Labels and logits of all runs"
-    parts = zip(*((run.labels, run.logits) for run in runs))
-    return tuple(map(np.concatenate, parts))
+    return tuple(map(np.concatenate, zip(*((run.labels, run.logits) for run in runs))))
 
 def show_confusion(runs, ax):
     "How each true class is classified (% of it), over the runs of one experiment"
@@ -123,24 +122,25 @@ def show_recalls(runs, ax):
     ax.legend(fontsize=7)
     return ax
 
-# %% ../nbs/04c_report.ipynb #4bf493f7
+# %% ../nbs/04c_report.ipynb #f2fd3f5b
 _MEANING = (
     'Accuracy: mean over folds (of means over seeds) ± standard deviation over folds. '
     'Folds 5–9: the same over the five folds that took no part in choosing recipes. '
     '95 % interval: from drawing recordings with replacement. Without split: without '
     'the recordings that the official folds split. Oracle gap: what choosing the epoch '
-    'on the test fold would add; it is never in a score.')
-_STYLE = '''
+    'on the test fold would add, never part of a score. Min/run: minutes of training.')
+_STYLE = xml.Style('''
 :root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;max-width:72em;margin:auto;padding:0 1em 4em}
 nav{position:sticky;top:0;z-index:1;padding:.6em 0;background:Canvas}
 nav a{margin-right:1em;display:inline-block}
-section{scroll-margin-top:3em}.wide{overflow-x:auto}
+section{scroll-margin-top:3em}figure,.wide{overflow-x:auto;scrollbar-width:thin}
 table{border-collapse:collapse}tr{border-bottom:1px solid #8886}
-td,th{padding:.3em .7em;text-align:right;white-space:nowrap}
+td,th{padding:.3em .7em;text-align:right}td{white-space:nowrap}
 td:first-child,th:first-child{text-align:left;position:sticky;left:0;background:Canvas}
-figure{margin:1em 0;min-width:0}svg{width:100%;height:auto}
-.side{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24em),1fr))}'''
+figure{margin:1em 0;min-width:0}svg{width:100%;min-width:40em}.side svg{min-width:28em}
+.side{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24em),1fr))}
+''')
 
 def _figure(draw, runs, size, caption):
     "A figure as SVG, whose text and axes take the text colour of the page"
@@ -181,12 +181,11 @@ def report(
     for key in 'source data code version commit python torch machine'.split():
         values = sorted({str(run.row[key]) for run in runs if key in run.row})
         parts['Origin'].append(xml.P(printable(f'{key}: {", ".join(values)}')))
-    title = f'Cross-validation: {scored_on} clips'
+    title = f'Cross-validation, {scored_on} clips'
     links = xml.Nav(*(xml.A(name, href=f'#{name}') for name in parts))
     sections = (xml.Section(xml.H2(name), *parts[name], id=name) for name in parts)
     view = xml.Meta(name='viewport', content='width=device-width, initial-scale=1')
-    meta = xml.Meta(charset='utf-8'), view
-    head = xml.Head(*meta, xml.Title(title), xml.Style(_STYLE))
+    head = xml.Head(xml.Meta(charset='utf-8'), view, xml.Title(title), _STYLE)
     page = xml.Html(head, xml.Body(links, xml.H1(title), *sections), lang='en')
     with file_lock(path), atomic_write(path) as file:
         file.write_text('<!doctype html>\n' + xml.to_xml(page), encoding='utf-8')

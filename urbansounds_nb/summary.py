@@ -5,9 +5,8 @@
 # %% auto #0
 __all__ = ['by_experiment', 'clip_scores', 'combine', 'read_results', 'name_folds', 'summarise', 'compare', 'calibrate']
 
-# %% ../nbs/04e_summary.ipynb #9f5cde01
+# %% ../nbs/04e_summary.ipynb #81de91ac
 import numpy as np
-import torch
 from fastcore.basics import groupby
 from .core import DataError, printable
 from .experiments import ENSEMBLES
@@ -41,7 +40,7 @@ def clip_scores(runs)->tuple:
     "Names, recordings and shares of correct runs (0 to 1) of one experiment's clips"
     return _by_clip(runs)[:3]
 
-# %% ../nbs/04e_summary.ipynb #b2592f63
+# %% ../nbs/04e_summary.ipynb #c95a4982
 def _mean(members, name, seed):
     "The ensemble of some runs"
     one, shared = members[0], 'data scored_on fold code source embedded'.split()
@@ -49,8 +48,9 @@ def _mean(members, name, seed):
              for r in members]
     if any(other != facts[0] for other in facts): raise DataError(
         f'{name}, fold {one.row["fold"]}: its members scored different clips')
-    chances = torch.stack([torch.tensor(r.logits).softmax(1) for r in members]).mean(0)
-    logits = chances.clamp(min=1e-30).log().numpy()
+    odds = [np.exp(r.logits - r.logits.max(1, keepdims=True)) for r in members]
+    mean = np.mean([each/each.sum(1, keepdims=True) for each in odds], 0)
+    logits = np.log(np.maximum(mean, 1e-30))
     run = Run({}, one.history, one.names, one.groups, one.labels, logits, one.classes)
     values = {key: v for key, v in run_metrics(run).items() if 'epoch' not in key}
     total = {key: sum(r.row[key] for r in members) for key in ('parameters', 'seconds')}

@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 from tqdm.auto import tqdm
 from .core import DataError, atomic_write
 
-# %% ../nbs/01b_training.ipynb #c265073d
+# %% ../nbs/01b_training.ipynb #69874a13
 class Recipe:
     "The settings of a training"
     def __init__(self,
@@ -43,10 +43,10 @@ class Recipe:
     ):
         store_attr()
         self.settings = {name: getattr(self, name) for name in self.__stored_args__}
-        for name, allowed in (('schedule', ('cosine', 'constant')),
-                              ('precision', ('auto', 'bf16', 'float32'))):
-            if (value := self.settings[name]) not in allowed:
-                raise DataError(f'{name} is {value!r}: choose from {allowed}')
+        for name, words in dict(schedule=['cosine', 'constant'],
+                                precision=['auto', 'bf16', 'float32']).items():
+            if (word := self.settings[name]) not in words:
+                raise DataError(f'{name} is {word!r}: choose from {words}')
         if min(epochs, batch_size) < 1: raise DataError(
             f'epochs is {epochs}, batch_size {batch_size}: give at least 1 for each')
 
@@ -59,21 +59,16 @@ class Recipe:
         epochs = max(1, min(self.epochs, round(self.max_examples/n_clips)))
         return Recipe(**self.settings | dict(epochs=epochs))
 
-# %% ../nbs/01b_training.ipynb #b29dbe2c
-def lr_multiplier(
-    progress:float, # Share of all steps that are done, 0 to 1
-    recipe:Recipe, # With `schedule` and `warmup_fraction`
-)->float:
-    """Return the factor, 0 to 1, that the peak learning rate is multiplied by.
-
-    Linear warm-up, then a half cosine: I. Loshchilov and F. Hutter, SGDR, 2017,
-    https://arxiv.org/abs/1608.03983"""
+# %% ../nbs/01b_training.ipynb #a7dda4a5
+def lr_multiplier(progress:float, recipe:Recipe)->float:
+    """Factor of the peak learning rate (0 to 1) after a share of all steps (0 to 1):
+    warm-up, then a half cosine (SGDR, 2017, https://arxiv.org/abs/1608.03983)"""
     warmup = recipe.warmup_fraction
     if recipe.schedule == 'constant': return 1.
     if progress < warmup: return (progress+1e-3)/(warmup+1e-3)
     return .5 + .5*math.cos(math.pi*(progress-warmup)/(1-warmup))
 
-# %% ../nbs/01b_training.ipynb #22e6d92d
+# %% ../nbs/01b_training.ipynb #c5fd6404
 def _multiplies_bfloat16(device):
     "Does the device have instructions for bfloat16, or would it emulate them?"
     if device.type == 'cuda':
@@ -84,11 +79,8 @@ def _multiplies_bfloat16(device):
     # the check above is true on any x86 processor with AVX-512
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
-def autocast(
-    device:torch.device, # Of the network
-    precision:str='auto', # As in `Recipe`
-):
-    "Return a context for the forward pass: bfloat16 autocast, or none with 'float32'"
+def autocast(device:torch.device, precision:str='auto'):
+    "Context for a forward pass with the `precision` of a recipe: bfloat16, or nothing"
     bf16 = precision == 'bf16' or (precision == 'auto' and _multiplies_bfloat16(device))
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
@@ -115,18 +107,14 @@ def predict_logits(
         parts.append(logits.float())
     return torch.cat(parts).cpu().numpy()
 
-# %% ../nbs/01b_training.ipynb #23739ca1
-def class_weights(
-    labels:Tensor, # (clips,) classes of the training clips
-    power:float, # `class_weight_power` of the recipe
-    n_classes:int=0, # Number of classes; by default those in the labels
-): # (classes,) or None
-    "Return a loss weight per class, 1 on average over the clips; None with power 0"
+# %% ../nbs/01b_training.ipynb #aa937c93
+def class_weights(labels:Tensor, power:float, n_classes:int=0):
+    "Loss weights (classes,), 1 on average over the labels (clips,); None with power 0"
     if not power: return None
     weights = labels.bincount(minlength=n_classes).clamp(min=1).float()**-power
     return weights/weights[labels].mean()
 
-# %% ../nbs/01b_training.ipynb #40979de0
+# %% ../nbs/01b_training.ipynb #a02d646f
 class Ensemble(nn.Module):
     """The mean of the probabilities of trained networks, which stay as they are.
 
@@ -137,10 +125,8 @@ class Ensemble(nn.Module):
 
     def train(self, mode=True): return self
 
-    def forward(self,
-        mel:Tensor, # (batch, n_mels, n_frames)
-        lengths:Tensor=None, # (batch,) frames with sound
-    )->Tensor: # (batch, classes) probabilities
+    def forward(self, mel, lengths=None):
+        "Probabilities (batch, classes)"
         parts = [member(mel, lengths).float().softmax(1) for member in self.members]
         return torch.stack(parts).mean(0)
 
@@ -166,18 +152,15 @@ class TrainingState:
             if moments: parts[f'optimiser.{name}'] = moments
         return {f'{a}.{b}': x for a, part in parts.items() for b, x in part.items()}
 
-# %% ../nbs/01b_training.ipynb #d4729c96
+# %% ../nbs/01b_training.ipynb #dc0b9a08
 def _checksum(tensors):
     total = 0
     for name in sorted(tensors): total = crc32(tensors[name].reshape(-1).numpy(), total)
     return str(total)
 
 @patch
-def save(self:TrainingState,
-    path, # The checkpoint
-    stamp:dict, # What the numbers of this training depend on
-):
-    "Write a checkpoint, completely or not at all"
+def save(self:TrainingState, path, stamp:dict):
+    "Write a checkpoint with the stamp, completely or not at all"
     tensors = {k: v.detach().cpu().contiguous() for k, v in self.tensors().items()}
     about = dict(history=json.dumps(self.history), stamp=json.dumps(stamp),
                  checksum=_checksum(tensors))
@@ -192,13 +175,10 @@ def _read(path):
     tqdm.write(f'{path}: damaged: this training starts again', file=sys.stderr)
     return {}, {}
 
-# %% ../nbs/01b_training.ipynb #c73f54ae
+# %% ../nbs/01b_training.ipynb #fa2a849e
 @patch
-def restore(self:TrainingState,
-    path, # The checkpoint; it may be missing
-    stamp:dict, # As for `save`
-):
-    "Continue from a checkpoint; `DataError` if it belongs to another training"
+def restore(self:TrainingState, path, stamp:dict):
+    "Continue from a checkpoint, if there is one; `DataError` if its stamp is another"
     tensors, about = _read(path) if Path(path).exists() else ({}, {})
     if not about: return
     known = json.loads(about.get('stamp', '{}'))
@@ -293,13 +273,14 @@ def train(
             update_bn((state.mel[some].float() for some in state.rows.split(64)), model)
     return state.history
 
-# %% ../nbs/01b_training.ipynb #1c56d36b
+# %% ../nbs/01b_training.ipynb #de84a36e
 def _stamp(state, digest, augment, teacher):
     "What the numbers of a training depend on, as far as `train` knows"
     device = state.mel.device
     gpu = torch.cuda.get_device_name(device) if device.type == 'cuda' else ''
     clips = state.rows.cpu().numpy().tobytes() + state.labels.cpu().numpy().tobytes()
     parts = dict(network=state.model, augmentation=augment, teacher=teacher)
-    return {name: crc32(repr(module).encode()) for name, module in parts.items()} | dict(
+    return {name: crc32(repr(part).encode()) for name, part in parts.items()} | dict(
         data=digest, clips=crc32(clips), recipe=state.recipe.settings,
-        threads=torch.get_num_threads(), torch=torch.__version__, device=f'{device} {gpu}')
+        threads=torch.get_num_threads(), torch=torch.__version__,
+        device=f'{device} {gpu}')
