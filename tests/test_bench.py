@@ -1,51 +1,60 @@
-"Benchmarks: what they compare is equal, their results are kept, and the table says what the files say"
+"Benchmarks: what they compare is equal, results are kept, and the table says what the files say"
 import csv
+import sys
 from pathlib import Path
 import pytest
 import torch
-from urbansounds_nb import bench
-from urbansounds_nb.dataset import DataError
+from urbansounds_nb.core import DataError
 
 FOLDER = Path(__file__).resolve().parent.parent/'bench'
+sys.path.insert(0, str(FOLDER))
+import claims    # noqa: E402
+import measure   # noqa: E402
+import run       # noqa: E402
 
-def test_both_front_ends_say_the_same():
-    rows = bench._spectrogram_times('synthetic', quick=True)
+def test_both_front_ends_agree():
+    rows = claims.spectrogram_times('synthetic', quick=True)
     differences = [row for row in rows if row['unit'] == 'dB']
     assert len(differences) == 2 and all(row['met'] == 'yes' for row in differences)
     assert {row['against'] for row in rows} >= {'librosa', 'Fourier transforms alone'}
 
-def test_files_at_high_rates(): assert bench._native_times('synthetic', quick=True)[0]['clips'] == 3
-
-def test_a_step_of_attention():
-    (_, theirs), (_, ours) = (bench.in_process(bench._attention_step, network, 2, 1, threads=1).value for network in (bench.PublishedTransformer, bench.AudioTransformer))
-    print(f'2 x 128 x 1501: {theirs:.0f} MB the published way, {ours:.0f} MB here')
-    assert theirs > 2*ours       # more with more clips, where fixed costs do not count
+def test_attention_needs_less_memory():
+    networks = claims.PublishedTransformer, claims.AudioTransformer
+    (_, theirs), (_, ours) = (measure.in_process(claims.attention_step, network, 2, 1, threads=1).value for network in networks)
+    assert theirs > 2*ours
 
 def test_a_process_that_fails():
-    with pytest.raises(DataError, match='ended without a result'): bench.in_process(max, 3)
+    with pytest.raises(DataError, match='ended without a result'): measure.in_process(max, 3)
 
-def test_a_command_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
+def test_a_row_is_judged_by_its_bar():
+    assert measure.compared('a race', 's', 2., 10., bar=4)['met'] == 'yes'
+    assert measure.compared('a race', 's', 2., 10., bar=6)['met'] == 'no'
+    assert measure.compared('a race', 's', 2., bar=1)['met'] == 'no'
+    assert measure.compared('a race', 's', 2.)['met'] is None
+
+def test_a_command_continues_where_it_stopped(tmp_path, monkeypatch, capsys):
     calls = []
-    def measure(data, quick):
+    def race(data, quick):
         calls.append(quick)
-        return [bench.compared('a race', 's', 2., 10., 'on foot', bar=4)]
-    monkeypatch.setattr(bench, 'CLAIMS', dict(front_end=measure, growth=measure))
-    bench.urbansounds_bench(['growth'], results=tmp_path, quick=True)
+        return [measure.compared('a race', 's', 2., 10., 'on foot', bar=4)]
+    for name in measure.NAMES: monkeypatch.setattr(claims, name, race)
+    run.main(['growth', '--quick', '--results', str(tmp_path)])
     assert calls == [True] and 'small inputs' in (tmp_path/'README.md').read_text()
-    bench.urbansounds_bench([], results=tmp_path)                   # quick results give way
-    assert calls == [True, False, False]
-    bench.urbansounds_bench(['all'], results=tmp_path)
-    assert len(calls) == 3 and 'measured before' in capsys.readouterr().out
-    assert 'small inputs' not in (tmp_path/'README.md').read_text() and '| a race | 2 s | 10 (on foot) | 5 | 4 | yes |' in (tmp_path/'README.md').read_text()
+    run.main(['growth', '--results', str(tmp_path)])
+    assert calls == [True, False]
+    run.main(['growth', '--results', str(tmp_path)])
+    assert len(calls) == 2 and 'measured before' in capsys.readouterr().out
+    text = (tmp_path/'README.md').read_text()
+    assert 'small inputs' not in text and '| a race | 2 s | 10 (on foot) | 5 | 4 | yes |' in text
 
 def test_the_table_says_what_the_files_say(tmp_path):
     for path in FOLDER.glob('*.csv'): (tmp_path/path.name).write_bytes(path.read_bytes())
-    bench._write_readme(tmp_path)
+    measure.write_readme(tmp_path)
     assert (tmp_path/'README.md').read_text() == (FOLDER/'README.md').read_text()
-    for claim in bench.CLAIMS: assert tuple(next(csv.reader((FOLDER/f'{claim}.csv').open()))) == bench.FIELDS
+    for claim in measure.NAMES: assert tuple(next(csv.reader((FOLDER/f'{claim}.csv').open()))) == measure.FIELDS
 
 def test_the_parts_of_a_step_lose_their_names_again():
     before = torch.Tensor.backward, torch.nn.functional.cross_entropy
-    epoch = bench.Epochs('cnn1d', 32)
-    with bench._with_names(epoch): assert torch.Tensor.backward is not before[0]
+    epoch = claims.Epochs('cnn1d', 32)
+    with claims.with_names(epoch): assert torch.Tensor.backward is not before[0]
     assert (torch.Tensor.backward, torch.nn.functional.cross_entropy) == before and 'forward' not in vars(epoch.model)
