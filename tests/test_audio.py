@@ -164,7 +164,12 @@ def test_what_is_behind_an_mp3():
     assert len(heard(data + b'TAG' + bytes(125))[0]) == n_samples
     wave, warnings = heard(data[:-40])
     assert 0 < n_samples-len(wave) < 2*1152 and len(warnings) == 1
-    assert len(heard(b'ID3\3\0\0\0\0\x10\0' + bytes(2048) + written('MP3'))[0]) == len(WAVE)
+
+@pytest.mark.parametrize('kind', ['MP3', 'FLAC', 'WAV'])
+@pytest.mark.parametrize('junk', [b'', bytes(17)+b'Info'+bytes(950)], ids=['tag', 'tag and a broken frame'])
+def test_a_tag_before_the_sound(kind, junk):
+    wave, warnings = heard(b'ID3\3\0\0\0\0\x10\0' + bytes(2048) + junk + written(kind))
+    assert len(wave) == len(WAVE) and not warnings
 
 @pytest.mark.parametrize('kind', ['MP3', 'OGG'])
 def test_joined_files_are_told(kind):

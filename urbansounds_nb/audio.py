@@ -19,12 +19,11 @@ import soxr
 from .containers import decode
 from .core import DataError, printable
 
-# %% ../nbs/00b_audio.ipynb #937b740a
+# %% ../nbs/00b_audio.ipynb #dbb3a06a
 def _numbers(array, name):
     "An array as (samples, channels), and whether its full scale must be found"
-    if hasattr(array, 'detach'):
-        array = array.detach().cpu()
-        if array.is_floating_point(): array = array.float()
+    if hasattr(array, 'detach'): array = array.detach().cpu()
+    if 'bfloat16' in str(getattr(array, 'dtype', '')): array = array.float()
     try: array = np.asarray(array)
     except ValueError: array = np.empty((0, 0), object)
     if array.ndim == 1: array = array[:, None]
@@ -42,7 +41,6 @@ def _mean(array):
     array = np.asarray(array.T, np.float32)
     return array[0] if len(array) == 1 else sum(array)/np.float32(len(array))
 
-# %% ../nbs/00b_audio.ipynb #d8a5ffb1
 def _full_scale(wave, is_integer, name):
     "What samples are divided by to be in [-1, 1]"
     peak = max(wave.max(initial=0), -wave.min(initial=0))
@@ -64,7 +62,7 @@ def as_mono_float32(
     wave = _mean(array)
     return wave/_full_scale(wave, is_integer, name or 'audio')
 
-# %% ../nbs/00b_audio.ipynb #ca91b7aa
+# %% ../nbs/00b_audio.ipynb #96f40852
 def _offset(wave):
     "The constant part of a sound, 0 where it is small"
     n = np.count_nonzero(wave)
@@ -84,9 +82,9 @@ def _levelled(blocks, rate, name):
     scale, offset, held, is_integer, n_samples = 0, 0, np.zeros(0), False, 0
     for block in chain(blocks, [None]):
         if block is not None:
-            (block, is_integer), before = _numbers(block, name), held
-            held, n_samples = _mean(block), n_samples+len(block)
-            if len(before): held = np.concatenate([before, held])
+            block, is_integer = _numbers(block, name)
+            wave, n_samples = _mean(block), n_samples+len(block)
+            held = np.concatenate([held, wave]) if len(held) else wave
         while len(held) and (scale or block is None or len(held) >= 4*rate):
             size, is_known = len(held) if scale else 4*rate, scale > 0
             wave, held = held[:size], held[size:]
@@ -153,7 +151,7 @@ def _unpacked(source, rate, name):
     if 0 <= start < end: return source, rate, printable(name), start, end
     raise DataError(f'{printable(name)}: a part from {start} to {end} s: correct it')
 
-# %% ../nbs/00b_audio.ipynb #1da05197
+# %% ../nbs/00b_audio.ipynb #03b5297f
 def _checked_rate(rate, name):
     "A sample rate that can be used (Hz)"
     if isinstance(rate, Real) and 1000 <= rate <= 2_000_000: return round(rate)
@@ -161,8 +159,8 @@ def _checked_rate(rate, name):
         'give `rate`, from 1000 to 2 000 000 Hz')
 
 def _open_path(path, name):
-    known = isinstance(path, (str, os.PathLike))
-    if not known: raise DataError(f'{name}: {type(path).__name__} is not a sound: '
+    if not isinstance(path, (str, os.PathLike)): raise DataError(
+        f'{name}: {type(path).__name__} is not a sound: '
         'give a path, bytes, an open file, or an array with its rate')
     try: return open(path if os.path.lexists(path) else os.path.expanduser(path), 'rb')
     except (OSError, ValueError) as e: raise DataError(
@@ -181,7 +179,7 @@ def _open_file(source, name):
     if size := file.tell(): return file, size
     raise DataError(f'{name}: the file is empty: copy it again')
 
-# %% ../nbs/00b_audio.ipynb #d16fbbe4
+# %% ../nbs/00b_audio.ipynb #b5453666
 class AudioStream:
     "A sound that is read once; has `rate` (Hz), `name` and `warnings` (list of str)"
     def __init__(self, blocks, rate, name, warnings):
@@ -190,6 +188,16 @@ class AudioStream:
 
     def __iter__(self): return self._blocks
     def __repr__(self): return f'{self.name}, {self.rate} Hz'
+
+    def read(self, max_seconds:float=300.)->np.ndarray:
+        "The rest of the sound as one array (samples,); `DataError` if it is longer"
+        blocks, left = [], min(max_seconds*self.rate, 2**26)
+        for block in self:
+            blocks.append(block)
+            left -= len(block)
+            if left < 0: raise DataError(
+                f'{self.name}: longer than {max_seconds:g} s: cut clips out of it')
+        return np.concatenate(blocks)
 
 # %% ../nbs/00b_audio.ipynb #8609c23e
 def open_audio(
@@ -207,7 +215,7 @@ def open_audio(
     rate, blocks, warnings = decode(*_open_file(source, name), name, start, end)
     return AudioStream(blocks, _checked_rate(rate, name), name, warnings)
 
-# %% ../nbs/00b_audio.ipynb #706eaccb
+# %% ../nbs/00b_audio.ipynb #48ce8715
 def read_audio(
     source,                 # As for `open_audio`
     rate:int=0,             # Sample rate of an array (Hz)
@@ -215,15 +223,10 @@ def read_audio(
     max_seconds:float=300., # Longer sounds are refused (s)
 )->tuple:                   # (samples,) float32, sample rate (Hz)
     "A whole sound as mono at its own sample rate; `DataError` with the reason"
-    stream, blocks, n_samples = open_audio(source, rate, name), [], 0
-    for block in stream:
-        blocks.append(block)
-        n_samples += len(block)
-        if n_samples > min(max_seconds*stream.rate, 2**26): raise DataError(
-            f'{stream.name}: longer than {max_seconds:g} s: cut clips out of it')
-    return np.concatenate(blocks), stream.rate
+    stream = open_audio(source, rate, name)
+    return stream.read(max_seconds), stream.rate
 
-# %% ../nbs/00b_audio.ipynb #1e8aba09
+# %% ../nbs/00b_audio.ipynb #72687cd5
 def resample(
     wave:np.ndarray, # (samples,) or (samples, channels)
     rate:int,        # Sample rate it has (Hz)
@@ -233,7 +236,6 @@ def resample(
     if rate == new_rate: return wave
     return soxr.resample(wave, rate, new_rate, quality='HQ').astype(np.float32)
 
-# %% ../nbs/00b_audio.ipynb #53554aa7
 class Resampler:
     "Changes the sample rate of a stream, chunk by chunk"
     def __init__(self,
@@ -250,7 +252,7 @@ class Resampler:
         "The next part of the result; the filter delays it by some milliseconds"
         return self._stream.resample_chunk(wave, last) if self._stream else wave
 
-# %% ../nbs/00b_audio.ipynb #f77c79a9
+# %% ../nbs/00b_audio.ipynb #31945939
 AUDIO_SUFFIXES = tuple(f'.{suffix}' for suffix in (
     'wav wave wavex bwf rf64 w64 aiff aif aifc au snd caf flac mp3 mp2 ogg oga opus '
     'avr htk iff svx paf pvf sds sf ircam voc nist sph wve xi').split())
@@ -266,7 +268,6 @@ def _reason(path):
     kinds = (b'fLaC', b'OggS', b'caff', b'WAVE', b'AIFF', b'AIFC')
     return '' if head[:4] in kinds or head[8:] in kinds else None
 
-# %% ../nbs/00b_audio.ipynb #3e3f9a52
 def _below(place, follow_links, passed_over):
     "The files below a folder that are not hidden"
     seen = set()

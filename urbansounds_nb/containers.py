@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['decode']
 
-# %% ../nbs/00d_containers.ipynb #8dd25b0d
-import math
+# %% ../nbs/00d_containers.ipynb #85d58d2e
+import math, re
 import numpy as np
 import soundfile as sf
 from .core import DataError
@@ -34,12 +34,17 @@ def _find_samples(file):
         start += size + (not is_caf and size%2)
     return 0, 0, 0
 
-# %% ../nbs/00d_containers.ipynb #e3b8582b
+# %% ../nbs/00d_containers.ipynb #a109e9ab
+def _after_tag(file):
+    "Where the sound behind an ID3 tag begins (bytes)"
+    sizes = zip(_peek(file, 6, 4), (21, 14, 7, 0))
+    start = 10 + sum(byte << n for byte, n in sizes)
+    begins = rb'fLaC|RIFF|OggS|\xff[\xe2\xe3\xf2-\xf5\xfa-\xfd]'
+    found = re.search(begins, _peek(file, start, 2**16))
+    return start + found.start() if found else 0
+
 def _has_table(file, start):
     "True for an MP3 whose first frame is a table with its length"
-    head = _peek(file, start, 10)
-    if head[:3] == b'ID3':
-        start += 10 + sum(byte << n for byte, n in zip(head[6:], (21, 14, 7, 0)))
     first = _peek(file, start, 2048)
     return any(name in first for name in (b'Xing', b'Info', b'VBRI'))
 
@@ -73,7 +78,7 @@ class _View:
         self.at += len(data)
         return data
 
-# %% ../nbs/00d_containers.ipynb #d8b2a322
+# %% ../nbs/00d_containers.ipynb #135e3816
 def _sound_of(file, size, name, warnings):
     "The `_View` of a file that soundfile reads; `DataError` where bytes are missing"
     start, announced, wav_format = _find_samples(file)
@@ -81,6 +86,7 @@ def _sound_of(file, size, name, warnings):
     missing = f'{announced-there} bytes' if there < announced < 2_000_000_000 else ''
     if kind == b'OggS' and _is_cut_ogg(file, size): missing = 'the last page'
     if missing: raise DataError(f'{name}: truncated, {missing} missing: copy it again')
+    if kind[:3] == b'ID3': return _View(file, _after_tag(file), size)
     if wav_format in (0x50, 0x55): return _View(file, start, min(size, start+announced))
     after = _peek(file, start+announced, 3)
     is_chunk = after.isascii() and after.decode().isprintable()
