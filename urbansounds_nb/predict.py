@@ -159,7 +159,7 @@ def summarise_segments(name:str, segments:list, warnings=())->Prediction:
         whole = _mean(whole or s, s, (s.end-s.start)/seconds)
     return Prediction(name, segments[-1].end, *whole[2:], segments, list(warnings))
 
-# %% ../nbs/06_predict.ipynb #7b93a140
+# %% ../nbs/06_predict.ipynb #7806cbed
 def _is_one(audio):
     "True for one sound; False for a folder, a pattern, or several sounds"
     if isinstance(audio, (str, os.PathLike)): return Path(audio).expanduser().is_file()
@@ -171,7 +171,7 @@ def _is_one(audio):
 def _each(audio, rate, refused, name='audio'):
     "(name, sound, rate) of all that `classify` may be given"
     if isinstance(audio, (str, os.PathLike)):
-        try: files, passed_over = find_audio(audio)
+        try: files, passed_over = find_audio(audio or "''")  # '' is not the folder '.'
         except DataError as error: return refused(audio, error)
         for path, why in passed_over: refused(path, DataError(f'{path}: {why}'))
         yield from ((str(path), path, 0) for path in files)
@@ -273,7 +273,7 @@ def as_csv(prediction:Prediction, header:bool=False)->str:
         rows.append([round(x, 4) if isinstance(x, float) else x for x in cells])
     return csv_text(rows).rstrip('\n')
 
-# %% ../nbs/06_predict.ipynb #832a5d43
+# %% ../nbs/06_predict.ipynb #e160e7ed
 def print_predictions(files, classifier=None, hop:float=1., form:str='text')->int:
     """Print predictions of files, folders and patterns; returns how many have none
 
@@ -295,6 +295,6 @@ def print_predictions(files, classifier=None, hop:float=1., form:str='text')->in
         bar.update()
     bar.close()
     total = [*counts.most_common(), ('not classified', len(failed))]
-    total = [f'{n} {what}' for what, n in total if n]
-    if len(found)+len(failed) > 1: say(f'total: {", ".join(total)}')
+    if sum(n for _, n in total) > 1:
+        say('total: ' + ', '.join(f'{n} {what}' for what, n in total if n))
     return len(failed)
