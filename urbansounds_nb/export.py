@@ -184,21 +184,26 @@ def accuracy(
     right = [model.classes[best(clip)] == clip['class'] for clip in clips]
     return sum(right)/len(right)
 
-# %% ../nbs/06b_export.ipynb #bb65329d
+# %% ../nbs/06b_export.ipynb #f7ac9f37
 def unseen_clips(
     header:dict, # Of a checkpoint
     clips,       # `ClipList`
 )->tuple:        # Clips to score, the other clips, and words that name the first
     "Clips that the model was not trained on, as far as its header tells"
+    def kind(source, embedded):
+        official = 'urbansound8k' in str(source).lower()
+        return 'embedded' if embedded else 'official' if official else 'own'
     run = header.get('results', {})
-    fold, source = run.get('fold', 10), run.get('source', '')
+    fold, source = run.get('fold', 10), run.get('source')
+    trained_on = kind(source, run.get('embedded'))
+    given = kind(clips.source, clips.embedded)
     scored = [clip for clip in clips if clip['fold'] == fold]
     others = [clip for clip in clips if clip['fold'] != fold]
     if not scored or not others:
         raise DataError(f'needs clips in fold {fold} and in others: give other data')
     words = 'perhaps training clips'
-    if source: words = f'not in its training data ({source})'
-    if source == clips.source: words = 'not used in training'
+    if trained_on == given != 'own': words = 'not used in training'
+    elif source and 'embedded' in (trained_on, given): words = 'not of its data'
     return scored, others, f'{len(scored)} clips of fold {fold}, {words}'
 
 # %% ../nbs/06b_export.ipynb #2bf74109
