@@ -22,7 +22,8 @@ setup(
     keywords=settings['keywords'].split(),
     packages=find_packages(include=['urbansounds_nb*']),
     include_package_data=True,
-    package_data={'urbansounds_nb': ['*.safetensors', '*.md']},  # the model that urbansounds_predict comes with
+    # the model of urbansounds_predict, and the examples of the web page
+    package_data={'urbansounds_nb': ['*.safetensors', '*.md', '*.ogg']},
     python_requires='>=' + settings['min_python'],
     install_requires=settings['requirements'].split(),
     extras_require={name: settings[f'{name}_requirements'].split() for name in extras},
