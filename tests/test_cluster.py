@@ -1,14 +1,9 @@
-"On a cluster of two machines and with two processes for one training: the results of one process, whatever dies"
-import sys
+"On a cluster of two machines: the results of one process, whatever dies; a cluster of this machine alone is on the loopback interface"
+import subprocess, sys
 from pathlib import Path
 import pytest
-import torch
-import torch.distributed as dist
-from torch import multiprocessing
-from urbansounds_nb.augment import default_augmentation
-from urbansounds_nb.models import Classifier
-from urbansounds_nb.spectrogram import load_mels, prepared
-from urbansounds_nb.training import Recipe, train
+from urbansounds_nb.core import DataError
+from urbansounds_nb.features import prepare_features
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]/'tools'/'soak'))
 import cluster, kills
@@ -16,7 +11,7 @@ import cluster, kills
 # --- a cluster of two machines: short versions of tools/soak/cluster.py
 
 @pytest.fixture(scope='module')
-def mels(three_folds, tmp_path_factory): return prepared(three_folds, folder=tmp_path_factory.mktemp('cluster')/'mels', progress=False)
+def mels(three_folds, tmp_path_factory): return prepare_features(three_folds, folder=tmp_path_factory.mktemp('cluster')/'mels', progress=False)
 
 @pytest.fixture(scope='module')
 def whole(mels, tmp_path_factory):
@@ -32,42 +27,40 @@ def test_a_cluster_gives_the_same_and_loses_nothing(mels, whole, three_folds, tm
         (place := next(places)).mkdir()
         assert cluster.prepared_alike(cluster.with_broken_files(three_folds, place), place, machines) == 'survived'
 
-# --- two processes for one training
+# --- a cluster of this machine
 
-def share(rank, size, port, mels, folder, network, steps):
-    "One of some processes that train one model; what it ends with goes to a file of its own"
-    torch.set_num_threads(1)
-    if size > 1: dist.init_process_group('gloo', f'tcp://127.0.0.1:{port}', rank=rank, world_size=size)
-    data = load_mels(mels)
-    torch.manual_seed(0)
-    model = Classifier(network, data.classes)
-    model.standardise.measure(data.mel)
-    rows = torch.arange(29)                                            # the last batch has five clips: three for one, two for the other
-    history = train(model, data, rows, Recipe(epochs=steps, batch_size=8, precision='float32'), 3, default_augmentation(), checkpoint=folder/f'{size}.safetensors')
-    torch.save({'losses': [epoch['loss'] for epoch in history], 'weights': model.state_dict()}, folder/f'{rank}of{size}.pt')
-    if size > 1: dist.destroy_process_group()
+def python(code): return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
 
-def trained(mels, folder, network, size, steps=4):
-    "What each of some processes ended with"
-    port = dist.TCPStore('127.0.0.1', 0, is_master=True).port              # a free one, given back at once
-    multiprocessing.spawn(share, (size, port, mels, folder, network, steps), nprocs=size)
-    return [torch.load(folder/f'{rank}of{size}.pt', weights_only=True) for rank in range(size)]
+def test_no_port_is_open_to_other_machines():
+    done = python('''if True:
+        import os
+        from pathlib import Path
+        from urbansounds_nb.cluster import ray_cluster, ray_map
+        def listening():
+            "Addresses at which processes started here listen (hexadecimal, from /proc)"
+            lines = [line.split() for name in ('tcp', 'tcp6') for line in Path(f'/proc/net/{name}').read_text().splitlines()[1:]]
+            return {line[1] for line in lines if line[3] == '0A'}
+        os.environ.pop('RAY_ADDRESS', None)
+        before = listening()
+        with ray_cluster():
+            new = listening() - before
+            ray_map(lambda offset, x: offset + x, [(1,), (2,)], print, 10)
+        loopback = '0100007F', '0000000000000000FFFF00000100007F', '00000000000000000000000001000000'
+        assert len(new) > 3, new
+        assert all(address.split(':')[0] in loopback for address in new), new''')
+    assert done.returncode == 0 and sorted(done.stdout.split()) == ['11', '12'], done.stderr
 
-def test_two_processes_train_like_one(mels, tmp_path):
-    alone, (one, other) = trained(mels, tmp_path, 'cnn1d', 1)[0], trained(mels, tmp_path, 'cnn1d', 2)
-    assert alone['losses'][-1] < alone['losses'][0] and one['losses'] == other['losses'] == pytest.approx(alone['losses'], rel=1e-5)
-    assert all(torch.equal(weights, other['weights'][name]) for name, weights in one['weights'].items())
+def test_a_cluster_that_would_be_open_is_refused():
+    done = python('''if True:
+        import os
+        os.environ.pop('RAY_ADDRESS', None)
+        os.environ.pop('RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER', None)
+        import ray                                     # before we could say where it may listen
+        from urbansounds_nb.cluster import ray_map
+        ray_map(max, [(1,)], print)''')
+    assert 'DataError: Ray was imported too early' in done.stderr and done.stdout == ''
 
-def test_two_processes_stay_together_where_each_normalises_its_own_share(mels, tmp_path):
-    one, other = trained(mels, tmp_path, 'residual-cnn-coarse', 2)
-    assert one['losses'][-1] < one['losses'][0] and one['losses'] == other['losses']
-    assert all(torch.equal(weights, other['weights'][name]) for name, weights in one['weights'].items())
-
-@pytest.mark.parametrize('launcher', ['torchrun', 'accelerate'])
-def test_launched(mels, tmp_path, launcher):
-    done = cluster.subprocess.run(cluster.launched(tmp_path, launcher, data=mels, **kills.QUICK | dict(folds=1, epochs=2)), env=kills.os.environ | dict(OMP_NUM_THREADS='1'),
-                                  capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and done.stdout.count('report: ') == 1, done.stderr    # one of the two speaks
-    assert len(list(tmp_path.glob('runs/predictions/*'))) == 1 and not kills.leftovers(tmp_path)
-
-def test_one_of_two_is_killed(mels, tmp_path): assert cluster.one_of_two_killed(mels, tmp_path) == 'survived'
+def test_no_cluster_there(monkeypatch):
+    from urbansounds_nb.cluster import ray_map
+    monkeypatch.setenv('RAY_ADDRESS', 'nonsense')
+    with pytest.raises(DataError, match='nonsense: no Ray cluster answers'): ray_map(max, [(1,)], print)

@@ -5,10 +5,10 @@
 """
 import argparse, contextlib, os, shutil, signal, subprocess, sys, tempfile, time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 import ray.cluster_utils
-from audio import BENCH, write_rows
-from kills import QUICK, leftovers, lines, noted, refusal, same, typed
+from kills import QUICK, ROOT, leftovers, lines, noted, refusal, same, typed, write
 from urbansounds_nb.synthetic import write_synthetic
 
 LONGER = QUICK | dict(epochs=40)                                              # long enough to be killed in the middle
@@ -64,7 +64,7 @@ def worker_killed(whole, mels, place, cluster):
     "One process dies in the middle of its run: it is started again"
     process = start('urbansounds_crossval', cluster.address, data=mels, results=place/'runs', **LONGER)
     wait_until(training(place), process)
-    os.kill(workers('_on_node', cluster)[0], signal.SIGKILL)
+    os.kill(workers('_work', cluster)[0], signal.SIGKILL)
     status, said = finished(process)
     return 'survived' if status == 0 and same(whole, place/'runs') and not leftovers(place) else f'lost: {said}'
 
@@ -82,7 +82,7 @@ def killed_too_often(whole, mels, place, cluster):
     settings = dict(data=mels, results=place/'runs', **LONGER)
     process, end = start('urbansounds_crossval', cluster.address, **settings), time.monotonic() + 120
     while process.poll() is None and time.monotonic() < end:
-        for pid in workers('_on_node', cluster):
+        for pid in workers('_work', cluster):
             with contextlib.suppress(ProcessLookupError): os.kill(pid, signal.SIGKILL)
         time.sleep(.02)
     status, said = finished(process)
@@ -120,29 +120,8 @@ def prepared_alike(source, place, cluster, disturb=lambda process: None):
     return 'survived' if good else f'lost: {named} {said}'
 
 def preparing_worker_killed(source, place, cluster):
-    def disturb(process): os.kill(wait_until(lambda: workers('_mels_on_node', cluster), process)[0], signal.SIGKILL)
+    def disturb(process): os.kill(wait_until(lambda: workers('_mels', cluster), process)[0], signal.SIGKILL)
     return prepared_alike(source, place, cluster, disturb)
-
-# --- one training over two processes
-
-def launched(place, launcher='torchrun', **settings):
-    "The command line of two processes that train together"
-    start = dict(torchrun=('torchrun', '--standalone', '--nproc-per-node', '2', '--no-python'),
-                 accelerate=('accelerate', 'launch', '--cpu', '--num_processes', '2', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no', '--no_python'))[launcher]
-    return [str(Path(sys.executable).with_name(start[0])), *start[1:], *typed('urbansounds_crossval', results=place/'runs', **settings)]
-
-def one_of_two_killed(mels, place):
-    "Two processes train together, one is killed: the other does not wait for ever, and the same command ends as if nothing had been"
-    environment, settings = os.environ | dict(OMP_NUM_THREADS='1'), dict(data=mels, **LONGER | dict(folds=1))
-    subprocess.run(launched(place/'whole', **settings), env=environment, check=True, capture_output=True, timeout=300)
-    process = subprocess.Popen(launched(place, **settings), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    wait_until(training(place), process)
-    children = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
-    os.kill(int(children[-1]), signal.SIGKILL)
-    process.communicate(timeout=120)
-    subprocess.run(launched(place, **settings), env=environment, check=True, capture_output=True, timeout=300)
-    good = process.returncode and same(place/'whole'/'runs', place/'runs') and not leftovers(place)
-    return 'survived' if good else f'lost: {process.returncode} {leftovers(place)}'
 
 # --- all of it
 
@@ -159,10 +138,9 @@ def soak(times, work):
         yield repeated('a machine of the cluster killed', machine_killed, whole, mels)
         yield repeated('processes of the cluster killed whenever they start', killed_too_often, whole, mels)
         for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-            yield repeated(f'the command that uses the cluster, {stop.name}', lambda *inputs: command_stopped(stop, *inputs), whole, mels)
+            yield repeated(f'the command that uses the cluster, {stop.name}', partial(command_stopped, stop), whole, mels)
         yield repeated('preparation on a cluster, two files broken', lambda place, cluster: prepared_alike(with_broken_files(source, place), place, cluster))
         yield repeated('preparation on a cluster, a process killed', preparing_worker_killed, source)
-    yield 'one of two processes that train together killed', Counter(noted(one_of_two_killed(mels, Path(tempfile.mkdtemp(dir=work)))) for _ in range(times))
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
@@ -172,7 +150,7 @@ def main():
         for what, tally in soak(arguments.times, Path(work)):
             found[what] = tally
             print(what, dict(tally), flush=True)
-    write_rows(BENCH/'soak-cluster.csv', found)
+    write(ROOT/'bench'/'soak-cluster.csv', found.items())
     sys.exit(any(tally['lost'] for tally in found.values()))
 
 if __name__ == '__main__': main()

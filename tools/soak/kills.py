@@ -3,19 +3,19 @@
 
     python tools/soak/kills.py [--kills 6] [--seed 0]     (kills: for each kind of command and signal)
 """
-import argparse, csv, io, json, os, random, shutil, signal, subprocess, sys, tempfile, time
+import argparse, csv, io, os, random, shutil, signal, subprocess, sys, tempfile, time
 from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
 from multiprocessing import get_context
 from pathlib import Path
-from urbansounds_nb import crossval, predict, spectrogram
-from urbansounds_nb.crossval import Run, read_runs
-from urbansounds_nb.dataset import DataError, written_whole
+from urbansounds_nb import commands
+from urbansounds_nb.core import DataError, atomic_write
+from urbansounds_nb.study import Run, Study
 from urbansounds_nb.synthetic import write_synthetic
 
 ROOT = Path(__file__).resolve().parents[2]
 FIELDS, OUTCOMES = ('what', 'tried', 'survived', 'refused', 'lost'), ('survived', 'refused', 'lost')
-QUICK = dict(models='cnn1d', folds='1,2', epochs=12, jobs=1, tracking='disabled')
+QUICK = dict(experiments='cnn1d', folds='1,2', epochs=12, jobs=1, tracking='disabled')
 
 # --- commands, and what they leave
 
@@ -46,7 +46,7 @@ class Forked:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.environ.update(OMP_NUM_THREADS='1', WANDB_MODE='disabled', URBANSOUNDS_CACHE=str(cache))
         sys.argv = typed(command, **settings)
-        getattr(spectrogram if command == 'urbansounds_prepare' else crossval, command)()
+        getattr(commands, command).main()
 
     def communicate(self, timeout):
         "What it said, when it has ended"
@@ -68,9 +68,9 @@ def call(command, *files, cache=None, **settings):
 
 def here(command, *files, **settings):
     "As `call`, in this process"
-    function, said, status = getattr(predict if command == 'urbansounds_predict' else crossval, command), io.StringIO(), 0
+    said, status = io.StringIO(), 0
     with redirect_stdout(said), redirect_stderr(said):
-        try: function(*[[str(file) for file in files]][:len(files)], **{name: str(value) if isinstance(value, Path) else value for name, value in settings.items()})
+        try: getattr(commands, command).main(typed(command, *files, **settings)[1:])
         except SystemExit as stop: status, _ = 1, print(stop)
     return status, lines(said.getvalue())
 
@@ -85,11 +85,12 @@ def timeless(run):
 
 def same(folder, other):
     "Do two results folders say the same, bit by bit, apart from times?"
-    return rows(folder) == rows(other) and [*map(timeless, read_runs(folder))] == [*map(timeless, read_runs(other))]
+    runs = lambda place: [timeless(run) for run in Study(place).runs()]
+    return rows(folder) == rows(other) and runs(folder) == runs(other)
 
 def leftovers(folder):
     "Temporary files"
-    return [path for path in Path(folder).rglob('*') if path.suffix in ('.unfinished', '.partial', '.lock') or path.parent.name == 'unfinished']
+    return [path for path in Path(folder).rglob('*') if path.suffix in ('.unfinished', '.partial', '.lock') or path.parent.name == 'unfinished' and path.name != Path(OLD).name]
 
 def refusal(status, said):
     "The one line of a refusal, if it was one"
@@ -148,8 +149,8 @@ def kill(rng, kills, whole, source, jobs, work, say=lambda *words: print(*words,
         yield f'cross-validation, {named_jobs(jobs)}, {stop.name}', tally
 
 def prepared_bytes(cache):
-    "What was prepared; the descriptions name it after the recordings, with the times at which these were written"
-    return {path.name: path.read_bytes() for path in cache.glob('prepared/*/*') if path.name not in ('front_end.json', 'state.json')}
+    "What was prepared"
+    return {path.name: path.read_bytes() for path in cache.glob('prepared/*/*')}
 
 def kill_preparation(rng, kills, work, say=lambda *words: print(*words, flush=True)):
     "Kill `urbansounds_prepare`, which makes the embedded recordings first"
@@ -205,22 +206,23 @@ def unfinished_too(path):
     path.with_name(f'{path.name}.unfinished').write_bytes(b'half')
     if path.parent.name in ('runs', 'unfinished'): path.with_name(f'{path.name}.lock').touch()
 def left_behind(path): path.write_bytes(b'of a finished run')
-def other_bands(path): path.write_text(path.read_text().replace('"n_mels": 64', '"n_mels": 40'))
-def other_version(path): path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != 'hop_length'}))
+def other_classes(path): path.write_text(path.read_text().replace('"siren"', '"sirens"'))
 def row_cut(path): path.write_text(path.read_text().rstrip()[:-100])
 
-PREDICTIONS, MODEL, CHECKPOINT = 'runs/predictions/cnn1d-test-fold1-seed0.parquet', 'runs/models/cnn1d-test-fold1-seed0.safetensors', 'runs/unfinished/cnn1d-test-fold2-seed0.safetensors'
+PREDICTIONS, MODEL, PART, MANIFEST = 'runs/predictions/cnn1d-test-fold1-seed0.parquet', 'runs/models/cnn1d-test-fold1-seed0.safetensors', 'mels/part-00000.parquet', 'runs/study.json'
+CHECKPOINT, OLD = 'runs/unfinished/cnn1d-test-fold2-seed0-*.safetensors', 'runs/unfinished/cnn1d-test-fold1-seed0-0123.safetensors'   # the digits are those of its identity
 DAMAGES = [ # file, what happens to it, command that meets it, what shall come of it
     *((PREDICTIONS, spoil, 'urbansounds_crossval', 'refused') for spoil in (cut, emptied, overwritten)),
     *((PREDICTIONS, spoil, 'urbansounds_report', 'refused') for spoil in (cut, emptied, overwritten)),
     *(('runs/scores.csv', spoil, 'urbansounds_crossval', 'survived') for spoil in (row_cut, cut, emptied, gone)),
     *((CHECKPOINT, spoil, 'urbansounds_crossval', 'survived') for spoil in (cut, emptied, overwritten, gone, unfinished_too)),
-    (CHECKPOINT.replace('fold2', 'fold1'), left_behind, 'urbansounds_crossval', 'survived'),
-    *((path, unfinished_too, 'urbansounds_crossval', 'survived') for path in ('runs/scores.csv', 'runs/report.html', CHECKPOINT.replace('unfinished', 'models'), CHECKPOINT.replace('unfinished', 'predictions').replace('safetensors', 'parquet'))),
+    (OLD, left_behind, 'urbansounds_crossval', 'survived'),
+    *((path, unfinished_too, 'urbansounds_crossval', 'survived') for path in ('runs/scores.csv', 'runs/report.html', 'runs/models/cnn1d-test-fold2-seed0.safetensors', PREDICTIONS.replace('fold1', 'fold2'))),
     *((MODEL, spoil, 'urbansounds_predict', 'refused') for spoil in (cut, emptied, overwritten, gone)),
-    *(('mels/data-00000-of-00001.arrow', spoil, 'urbansounds_crossval', 'refused') for spoil in (cut, emptied, overwritten, gone)),
-    *(('mels/front_end.json', spoil, 'urbansounds_crossval', 'refused') for spoil in (cut, other_bands, other_version)),
-    *(('mels/state.json', spoil, 'urbansounds_crossval', 'survived') for spoil in (cut, emptied, gone)),
+    *((PART, spoil, 'urbansounds_crossval', 'refused') for spoil in (cut, emptied, overwritten, gone)),
+    *((MANIFEST, spoil, 'urbansounds_crossval', 'refused') for spoil in (cut, emptied, other_classes)),
+    *((MANIFEST, spoil, 'urbansounds_report', 'refused') for spoil in (cut, emptied, gone)),
+    (MANIFEST, gone, 'urbansounds_crossval', 'survived'),
 ]
 
 def damage(number, whole, interrupted, mels, sound, place):
@@ -228,12 +230,12 @@ def damage(number, whole, interrupted, mels, sound, place):
     name, spoil, command, expected = DAMAGES[number]
     shutil.copytree(mels, place/'mels')
     shutil.copytree(interrupted, place/'runs')
-    spoil(place/name)
+    spoil(next(place.glob(name), place/name))
     settings = {'urbansounds_crossval': dict(data=place/'mels', results=place/'runs', **QUICK), 'urbansounds_report': dict(results=place/'runs'), 'urbansounds_predict': dict(checkpoint=place/name)}
     status, said = here(command, *([sound] if command == 'urbansounds_predict' else []), **settings[command])
     if expected == 'survived': good = status == 0 and same(whole, place/'runs') and not leftovers(place)
     else: good = Path(name).name.split('.')[0] in (line := refusal(status, said)) or str(place/name.split('/')[0]) in line
-    if good and expected == 'survived' and name == CHECKPOINT and spoil in (cut, emptied, overwritten): good = any('damaged: its run starts again' in line for line in said)
+    if good and expected == 'survived' and name == CHECKPOINT and spoil in (cut, emptied, overwritten): good = any('damaged' in line for line in said)
     if good and name == PREDICTIONS:                                    # following the advice
         (place/name).unlink()
         good = here('urbansounds_crossval', **settings['urbansounds_crossval'])[0] == 0 and same(whole, place/'runs')
@@ -281,17 +283,17 @@ def disks(whole, source, mels, work):
     found = [('a full disk while training', Counter()), ('a full disk while preparing', Counter()), ('a read-only disk', Counter())]
     training = lambda disk: dict(data=mels, results=disk/'runs', **QUICK)
     for size in (4, 2900, 5500, 6200):                                       # kB: for folders, less than a checkpoint, than two, than two and a model
-        outcome = on_small_disk(size*1000, lambda disk: full_disk(size, 'urbansounds_crossval', lambda: same(whole, disk/'runs'), disk, **training(disk)))
+        outcome = on_small_disk(size*1000, lambda disk, size=size: full_disk(size, 'urbansounds_crossval', lambda: same(whole, disk/'runs'), disk, **training(disk)))
         found[0][1].update([noted(outcome)])
     for size in (4, 1000, 1671):                                             # the last: for all but the descriptions
-        outcome = on_small_disk(size*1000, lambda disk: full_disk(size, 'urbansounds_prepare', lambda: (disk/'mels'/'data-00000-of-00001.arrow').read_bytes() == (mels/'data-00000-of-00001.arrow').read_bytes(), disk, data=source, folder=disk/'mels'))
+        outcome = on_small_disk(size*1000, lambda disk, size=size: full_disk(size, 'urbansounds_prepare', lambda: (disk/PART).read_bytes() == (mels/Path(PART).name).read_bytes(), disk, data=source, folder=disk/'mels'))
         found[1][1].update([noted(outcome)])
     def finished_there(disk):
         shutil.copytree(whole, disk/'runs')
         return disk
     for command, there in (('urbansounds_crossval', Path), ('urbansounds_crossval', finished_there), ('urbansounds_report', finished_there), ('urbansounds_prepare', Path)):
         settings = {'urbansounds_crossval': training, 'urbansounds_report': lambda disk: dict(results=disk/'runs'), 'urbansounds_prepare': lambda disk: dict(data=source, folder=disk/'mels')}[command]
-        found[2][1].update([noted(on_small_disk('100m', lambda disk: read_only_disk(command, there(disk), **settings(disk))))])
+        found[2][1].update([noted(on_small_disk('100m', lambda disk, command=command, there=there, settings=settings: read_only_disk(command, there(disk), **settings(disk))))])
     return found
 
 # --- all of it
@@ -325,20 +327,20 @@ def soak(kills, seed, work):
     yield from kill(rng, kills, whole, source, 2, work)
     yield from kill_preparation(rng, kills, work)
     yield repeated('one of two worker processes killed', lambda _, place: worker_killed(whole, mels, place), 3)
-    for jobs in (1, 2): yield repeated(f'two commands at once on one results folder, {named_jobs(jobs)} each', lambda _, place: two_at_once(whole, source, place, jobs), 2)
+    for jobs in (1, 2): yield repeated(f'two commands at once on one results folder, {named_jobs(jobs)} each', lambda _, place, jobs=jobs: two_at_once(whole, source, place, jobs), 2)
     for what in dict.fromkeys(kind(*entry) for entry in DAMAGES):
         numbers = [number for number, entry in enumerate(DAMAGES) if kind(*entry) == what]
-        yield repeated(what, lambda number, place: damage(numbers[number], whole, interrupted, mels, sound, place), len(numbers))
+        yield repeated(what, lambda number, place, numbers=numbers: damage(numbers[number], whole, interrupted, mels, sound, place), len(numbers))
     yield 'predictions: eight bytes changed anywhere', anywhere(rng, whole, work)
     yield from disks(whole, source, mels, work)
 
 DAMAGED = {PREDICTIONS: 'predictions cut, emptied, overwritten', 'runs/scores.csv': 'scores.csv: a row cut, half, empty, gone', CHECKPOINT: 'checkpoint of an unfinished run cut, emptied, overwritten, gone',
-           MODEL: 'trained model cut, emptied, overwritten, gone', 'mels/data-00000-of-00001.arrow': 'part of a prepared data set cut, emptied, overwritten, gone',
-           'mels/front_end.json': 'prepared data set of other settings, of another version, header cut', 'mels/state.json': 'list of the parts of a prepared data set cut, emptied, gone'}
+           MODEL: 'trained model cut, emptied, overwritten, gone', PART: 'part of a prepared data set cut, emptied, overwritten, gone',
+           MANIFEST: 'study.json cut, emptied, of other classes, gone'}
 
 def write(path, found):
     "The results, one row for each kind of fault"
-    with written_whole(path) as unfinished, open(unfinished, 'w', newline='', encoding='utf-8') as file:
+    with atomic_write(path) as unfinished, open(unfinished, 'w', newline='', encoding='utf-8') as file:
         table = csv.writer(file, lineterminator='\n')
         table.writerow(FIELDS)
         table.writerows([what, sum(tally.values()), *(tally[outcome] for outcome in OUTCOMES)] for what, tally in found)
