@@ -80,7 +80,7 @@ def forward(self:WaveClassifier,
     distances = 0*logits[:, 0] if detector is None else detector(features)
     return (logits/self.classifier.temperature).softmax(1), distances
 
-# %% ../nbs/06b_export.ipynb #a1e37c62
+# %% ../nbs/06b_export.ipynb #34dd86d7
 _ADVICE = 'type `pip install onnx onnxruntime onnxscript`'
 
 class OnnxClassifier:
@@ -90,22 +90,21 @@ class OnnxClassifier:
         if not Path(path).is_file():
             raise DataError(f'{path}: no such model: write it with urbansounds_export')
         with checkpoint_errors(path):
-            try: self.session = runtime.InferenceSession(Path(path).read_bytes())
+            try:
+                self.session = runtime.InferenceSession(Path(path).read_bytes())
+                outputs = self.run(np.zeros((1, 1), np.float32))
             except Exception as e: raise ValueError(f'onnxruntime: {e}') from None
             texts = self.session.get_modelmeta().custom_metadata_map
             names = ('classes', 'sample_rate', 'min_confidence', 'ood_threshold')
             values = {name: json.loads(texts[name]) for name in names if name in texts}
             check_header(values, names)
             self.__dict__ |= values
-            self.run(np.zeros((1, 1), np.float32))
+            if [*map(np.shape, outputs)] != [(1, len(self.classes)), (1,)]:
+                raise ValueError('its outputs do not fit its classes')
 
-    def run(self, waves:np.ndarray)->tuple:
+    def run(self, waves:np.ndarray)->list:
         "Probabilities (batch, classes), distances (batch,) of (batch, samples) float32"
-        try: outputs = self.session.run(None, {'wave': waves})
-        except Exception as e: raise ValueError(f'onnxruntime: {e}') from None
-        shapes = [(len(waves), len(self.classes)), (len(waves),)]
-        if [np.shape(x) for x in outputs] != shapes: raise ValueError('other outputs')
-        return tuple(outputs)
+        return self.session.run(None, {'wave': waves})
 
     def predict_proba(self, wave, rate:int)->np.ndarray:
         "As `AudioClassifier.predict_proba`"
@@ -184,26 +183,22 @@ def accuracy(
     right = [model.classes[best(clip)] == clip['class'] for clip in clips]
     return sum(right)/len(right)
 
-# %% ../nbs/06b_export.ipynb #f7ac9f37
+# %% ../nbs/06b_export.ipynb #e46fb539
 def unseen_clips(
     header:dict, # Of a checkpoint
     clips,       # `ClipList`
 )->tuple:        # Clips to score, the other clips, and words that name the first
-    "Clips that the model was not trained on, as far as its header tells"
-    def kind(source, embedded):
-        official = 'urbansound8k' in str(source).lower()
-        return 'embedded' if embedded else 'official' if official else 'own'
+    "Clips of the model's test fold, and whether they are known to be new to it"
+    is_official = lambda source: 'urbansound8k' in str(source).lower()
     run = header.get('results', {})
-    fold, source = run.get('fold', 10), run.get('source')
-    trained_on = kind(source, run.get('embedded'))
-    given = kind(clips.source, clips.embedded)
+    same = is_official(run.get('source')) and is_official(clips.source)
+    same |= bool(run.get('embedded') and clips.embedded)
+    fold, words = run.get('fold', 10), 'perhaps training clips'
+    if same: words = 'not used in training'
     scored = [clip for clip in clips if clip['fold'] == fold]
     others = [clip for clip in clips if clip['fold'] != fold]
     if not scored or not others:
         raise DataError(f'needs clips in fold {fold} and in others: give other data')
-    words = 'perhaps training clips'
-    if trained_on == given != 'own': words = 'not used in training'
-    elif source and 'embedded' in (trained_on, given): words = 'not of its data'
     return scored, others, f'{len(scored)} clips of fold {fold}, {words}'
 
 # %% ../nbs/06b_export.ipynb #2bf74109
