@@ -189,7 +189,7 @@ def _folder_rows(folder):
     try: return list(_class_rows(folder))
     except DataError as e: raise problem or e
 
-# %% ../nbs/00c_sources.ipynb #f37e0e7b
+# %% ../nbs/00c_sources.ipynb #9fb30815
 class _Member(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, *args):
@@ -213,6 +213,8 @@ def _extract(archive, folder, limit):
         if member.isdir(): continue
         with open(folder/path, 'wb') as file:
             shutil.copyfileobj(archive.extractfile(member), file)
+    # Checksums of compressed files are at their end
+    while archive.fileobj.read(2**20) and (limit := limit - 2**20) > 0: pass
 
 def _extracted(path):
     "The folder of an archive, extracted beside it whenever the archive has changed"

@@ -6,15 +6,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile as sf
-from audio import BENCH, write_rows
-from urbansounds_nb.dataset import CLASSES, DataError, read_bytes
-from urbansounds_nb.spectrogram import load_mels, prepared
+from urbansounds_nb.core import DataError
+from urbansounds_nb.dataset import CLASSES
+from urbansounds_nb.features import load_features, prepare_features
 
+BENCH = Path(__file__).resolve().parents[2]/'bench'
 OFFICIAL = ('slice_file_name', 'fsID', 'start', 'end', 'salience', 'fold', 'classID', 'class')
 SECRET = b'the secret outside'
 
-def sound():
-    sf.write(file := io.BytesIO(), .5*np.sin(np.arange(2000)), 8000, format='WAV')
+def sound(number=0):
+    sf.write(file := io.BytesIO(), .5*np.sin(np.arange(2000)*(1 + number/50)), 8000, format='WAV')
     return file.getvalue()
 
 def table(rows, header, **how):
@@ -28,13 +29,13 @@ def official(folder, rows=None, header=OFFICIAL):
     (folder/'metadata'/'UrbanSound8K.csv').write_text(table(rows, header))
     for n in range(20):
         (place := folder/'audio'/f'fold{1 + n%10}').mkdir(parents=True, exist_ok=True)
-        (place/f'{n}-{n%10}-0-0.wav').write_bytes(sound())
+        (place/f'{n}-{n%10}-0-0.wav').write_bytes(sound(n))
     return folder
 
 def own(folder, text):
     "A folder of one's own with five sounds"
     folder.mkdir(parents=True)
-    for n in range(5): (folder/f'{n}.wav').write_bytes(sound())
+    for n in range(5): (folder/f'{n}.wav').write_bytes(sound(n))
     (folder/'list.csv').write_bytes(text if isinstance(text, bytes) else text.encode('utf-8', 'surrogatepass'))
     return folder
 
@@ -95,6 +96,28 @@ def list_with_other_columns(place, rng):
     columns = rng.sample(OFFICIAL, rng.randrange(8)) + rng.choice([[], ['fold'], ['', ''], ['class', 'class']])
     return official(place/'in', [[dict(zip(OFFICIAL, ('0-0-0-0.wav', 0, 0, 1, 1, 1, 0, CLASSES[0]))).get(column, 'x') for column in columns]]*3, columns)
 
+def list_of_parts(place, rng):
+    "Parts of files, right and wrong, and other columns that lists have"
+    rows, names = [[*row, 0, .1] for row in GOOD], [*HEADER, *rng.choice([('start', 'end'), ('onset', 'offset'), ('start_time', 'end_time')])]
+    rows[rng.randrange(5)][rng.choice([3, 4])] = rng.choice(['', '0', '-1', '.05', '7', 'NaN', 'inf', '1e9', 'x', '0:01', '1e-9'])
+    if rng.random() < .3: names[rng.choice([3, 4])] = rng.choice(['split', 'x', 'start', 'Offset', ''])
+    return own(place/'in', table(rows, names, delimiter=rng.choice(',;\t')))
+
+def class_folders(place, rng):
+    "Class folders with odd names and bystanders"
+    for n in range(12):
+        kind = rng.choice(['cat', 'dog', 'cow']) if n > 1 else ('cat', 'dog')[n]
+        path = place/'in'/rng.choice(['', '', 'train'])/kind/f'{n}.wav'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(sound(n if rng.random() < .95 else 0))
+    for _ in range(3):
+        name = rng.choice(['Cat', 'silence', 'unknown ', ' dog', 'a\nb', '\x1b[2J', 'x'*200, '.hidden', 'fold1', 'train', '$x', '\u202egod', 'dog_'])
+        path = place/'in'/rng.choice(['', 'dog'])/name/rng.choice(['0.wav', '1.m4a', 'x\ny.wav', '._0.wav', 'notes.txt'])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rng.choice([lambda: path.write_bytes(sound(rng.randrange(99))), lambda: path.symlink_to(place/'secret'), lambda: path.symlink_to(path), lambda: path.write_bytes(b''),
+                    lambda: path.mkdir()])() if not path.exists() and not path.is_symlink() else None
+    return place/'in'
+
 def huge_list(place, rng):
     row = table([(f'{"x"*rng.choice([5, 200])}.wav', 'cat', 1)], GOOD[0]).encode().splitlines(True)[1]
     size = rng.choice([2_000_000, 60_000_000, 200_000_000])
@@ -152,7 +175,7 @@ def zip_archive(place, rng):
 # --- tables and prepared folders
 
 def damaged_parquet(place, rng):
-    records = [dict(zip(OFFICIAL, (f'{n}.wav', n, 0., 1., 1, 1 + n%2, n%10, CLASSES[n%10]))) | {'audio': {'bytes': sound(), 'path': '/etc/passwd'}} for n in range(12)]
+    records = [dict(zip(OFFICIAL, (f'{n}.wav', n, 0., 1., 1, 1 + n%2, n%10, CLASSES[n%10]))) | {'audio': {'bytes': sound(n), 'path': '/etc/passwd'}} for n in range(12)]
     made, path = pa.Table.from_pylist(records), place/'in.parquet'
     if rng.random() < .5:
         column = rng.choice(made.column_names)
@@ -170,7 +193,7 @@ def damaged_parquet(place, rng):
     return path if path.suffix == '.parquet' else path.parent
 
 def damaged_preparation(place, rng):
-    folder = prepared(official(place/'tree'), folder=place/'in', progress=False)
+    folder = prepare_features(official(place/'tree'), folder=place/'in', progress=False)
     path = rng.choice(sorted(folder.iterdir()))
     if rng.random() < .2: path.unlink()
     elif path.suffix == '.json' and rng.random() < .7:
@@ -179,7 +202,7 @@ def damaged_preparation(place, rng):
     return folder
 
 KINDS = {kind.__name__.replace('_', ' '): kind for kind in (list_with_a_bad_name, official_list_with_a_bad_name, list_in_an_encoding, list_with_odd_marks, list_with_odd_values,
-         official_list_with_odd_values, list_with_other_columns, huge_list, no_list_but_something, hostile_archive, damaged_archive, zip_archive, damaged_parquet, damaged_preparation)}
+         official_list_with_odd_values, list_with_other_columns, list_of_parts, class_folders, huge_list, no_list_but_something, hostile_archive, damaged_archive, zip_archive, damaged_parquet, damaged_preparation)}
 
 def contents(folder): return {path: path.lstat().st_mtime_ns if path.is_symlink() or not path.is_file() else path.read_bytes() for path in sorted(folder.rglob('*'))}
 
@@ -192,16 +215,16 @@ def outcome(kind, seed, folder):
     source, start = KINDS[kind](place, rng), time.monotonic()
     before, said = {path: what for path, what in contents(place).items() if not path.is_relative_to(source) and path.is_file() and not path.is_symlink()}, io.StringIO()
     try:
-        with contextlib.redirect_stdout(said): data = load_mels(prepared(source, folder=Path(folder)/'mels', progress=False))
+        with contextlib.redirect_stderr(said): data = load_features(prepare_features(source, folder=Path(folder)/'mels', progress=False))
         found = 'survived' if len(data) and np.isfinite(data.mel.numpy()).any() else 'nothing in it'
         if any('outside' in name or 'passwd' in name for name in data.columns['slice_file_name'].tolist()): found = 'read outside'
-    except DataError as e: found, said = 'refused' if len(str(e).splitlines()) == 1 else 'several lines', io.StringIO(str(e))
+    except DataError as e: found, said = 'refused' if len(str(e).splitlines()) == 1 and len(str(e)) < 1500 else 'several lines', io.StringIO(str(e))
     except OSError as e: found = 'refused' if e.errno and len(str(e).splitlines()) == 1 else f'OSError: {e}'     # the commands make one line of it
     except BaseException as e: found = f'{type(e).__name__}: {e}'[:200]
     after, reached = contents(place), Path('/tmp/evil').exists() or (Path(folder)/'evil').exists() or (place/'evil').exists()
     if reached or list((place/'outside').iterdir()) or any(after.get(path) != what for path, what in before.items()): return 'written outside'
     if SECRET.decode() in said.getvalue() or 'root:' in said.getvalue(): return 'read outside'
-    if list(place.glob('.extracting-*')): return 'half-written'
+    if list(place.glob('.*.partial')): return 'half-written'
     return f'took {took:.0f} s' if (took := time.monotonic()-start) > 30 else found
 
 def judge(n, kinds=KINDS, seed=0):
@@ -214,6 +237,13 @@ def judge(n, kinds=KINDS, seed=0):
             if found not in ('survived', 'refused'): lost.append((kind, number, found))
             rows[kind][found if found in ('survived', 'refused') else 'lost'] += 1
     return rows, lost
+
+def write_rows(path, rows):
+    "A CSV of outcomes"
+    with open(path, 'w', newline='') as file:
+        table = csv.writer(file, lineterminator='\n')
+        table.writerow(('what', 'tried', 'survived', 'refused', 'lost'))
+        table.writerows((what, sum(counts.values()), counts['survived'], counts['refused'], counts['lost']) for what, counts in rows.items())
 
 if __name__ == '__main__':
     rows, lost = judge(int(sys.argv[1]) if len(sys.argv) > 1 else 60)
