@@ -1,8 +1,19 @@
 "wandb offline: one group, a run for each fold with all its metrics, one summary run; and no result is lost when it fails"
 import json, os, struct, subprocess, sys, time
 import pytest
-from urbansounds_nb.crossval import cross_validate, read_runs
-from urbansounds_nb.spectrogram import prepared
+from urbansounds_nb.crossval import cross_validate
+from urbansounds_nb.report import Tracker, write_scores
+from urbansounds_nb.summary import read_results
+
+def tracked_run(data, folder, tracking, epochs=2):
+    "A small cross-validation as `urbansounds_crossval` makes it, with its tracker"
+    tracker = Tracker(tracking, folder, 'a test')
+    def on_run(run):
+        write_scores(folder)
+        tracker.fold(run)
+    runs = cross_validate(data, ('cnn1d',), folder=folder, folds=(1, 2), epochs=epochs, n_jobs=1, progress=False, on_run=on_run)
+    tracker.summary(runs, data)
+    return runs
 
 def records(path):
     "The records of a `.wandb` file (LevelDB's log format after a header of 7 bytes)"
@@ -44,20 +55,20 @@ def tracked(three_folds, tmp_path_factory):
     "The finished runs of a small cross-validation, and what wandb kept of it"
     folder, wandb_before = tmp_path_factory.mktemp('tracked'), pytest.MonkeyPatch()
     wandb_before.setenv('WANDB_MODE', 'offline')
-    runs = cross_validate(three_folds, ('cnn1d',), folder=folder/'runs', folds=(1, 2), epochs=2, n_jobs=1, tracking='auto', progress=False)
+    runs = tracked_run(three_folds, folder/'runs', 'auto')
     wandb_before.undo()
     kept = [Tracked(path) for path in (folder/'runs'/'wandb').glob('offline-run-*')]
     return runs, {run.name: run for run in kept}, len(kept)
 
 def test_one_run_for_each_fold_and_a_summary_in_one_group(tracked):
     runs, kept, number = tracked
-    assert set(kept) == {'cnn1d-fold1-seed0', 'cnn1d-fold2-seed0', 'summary'} and number == 3
+    assert set(kept) == {'cnn1d-test-fold1-seed0', 'cnn1d-test-fold2-seed0', 'summary'} and number == 3
     assert len({run.group for run in kept.values()}) == 1 and kept['summary'].group
 
 def test_every_metric_of_every_fold(tracked):
     runs, kept, _ = tracked
     for run in runs:
-        there = kept[f'cnn1d-fold{run.row["fold"]}-seed0']
+        there = kept[f'cnn1d-test-fold{run.row["fold"]}-seed0']
         assert [{key: epoch[key] for key in ('epoch', 'loss', 'accuracy')} for epoch in there.history] == \
                [{key: epoch[key] for key in ('epoch', 'loss', 'accuracy')} for epoch in run.history] and len(run.history) == 2
         for key in ('accuracy', 'macro_f1', 'accuracy_without_split_recordings', 'calibration_error'): assert there.summary[key] == run.row[key]
@@ -67,13 +78,14 @@ def test_the_summary_run(tracked):
     runs, kept, _ = tracked
     summary = kept['summary']
     logged = {key for step in summary.history for key in step}
-    for part in ('cnn1d/confusion', 'cnn1d/classes', 'sounds'): assert any(part in key for key in logged), (part, logged)
+    for part in ('cnn1d/confusion', 'scores', 'sounds', 'fold_scores', 'curves', 'recalls'): assert any(part in key for key in logged), (part, logged)
     tables = [json.loads(path.read_text()) for path in (summary.folder/'files'/'media'/'table').rglob('*.json')]
     confusion = next(table for table in tables if {'Actual', 'Predicted', 'nPredictions'} <= set(table['columns']))
     count = confusion['columns'].index('nPredictions')
     assert len(confusion['data']) == 100 and sum(row[count] for row in confusion['data']) == 60          # every clip of both folds
-    classes = next(table for table in tables if table['columns'] == ['class', 'recall'])
-    assert {name for name, _ in classes['data']} == set(runs[0].classes)
+    [row] = next(table['data'] for table in tables if table['columns'][:2] == ['rests on', 'experiment'])
+    assert row[:2] == ['embedded data, not a result', 'cnn1d'] and summary.config['rests_on'] == ['embedded data, not a result']
+    assert len(list((summary.folder/'files'/'media'/'images').glob('*.png'))) == 3
     assert list((summary.folder/'files'/'media'/'audio').rglob('*.wav'))
     models, = (artifact for artifact in summary.artifacts if artifact.type == 'model')
     assert {entry.path for entry in models.manifest.contents} == {f'cnn1d-test-fold{fold}-seed0.safetensors' for fold in (1, 2)}
@@ -84,16 +96,16 @@ def test_a_failure_of_wandb_loses_nothing(three_folds, tmp_path, monkeypatch, ca
     import wandb
     def fail(*args, **kwargs): raise RuntimeError('the network is gone')
     monkeypatch.setattr(wandb, broken, fail)
-    runs = cross_validate(three_folds, ('cnn1d',), folder=tmp_path/'runs', folds=(1, 2), epochs=1, n_jobs=1, tracking='offline', progress=False)
-    assert [run.row['fold'] for run in runs] == [1, 2] and len(read_runs(tmp_path/'runs')) == 2
+    runs = tracked_run(three_folds, tmp_path/'runs', 'offline', 1)
+    assert [run.row['fold'] for run in runs] == [1, 2] and len(read_results(tmp_path/'runs')) == 2
     assert len((tmp_path/'runs'/'scores.csv').read_text().splitlines()) == 3
-    assert capsys.readouterr().out.count('wandb: given up') == 1                # said once
+    assert capsys.readouterr().err.count('wandb: switched off') == 1            # said once
 
 def test_no_key_means_offline_and_is_said_once(three_folds, tmp_path, monkeypatch, capsys):
     for name in ('WANDB_MODE', 'WANDB_API_KEY'): monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv('HOME', str(tmp_path))
-    cross_validate(three_folds, ('cnn1d',), folder=tmp_path/'runs', folds=(1, 2), epochs=1, n_jobs=1, tracking='auto', progress=False)
-    assert capsys.readouterr().out.count('wandb: no key') == 1 and len(list((tmp_path/'runs'/'wandb').glob('offline-run-*'))) == 3
+    tracked_run(three_folds, tmp_path/'runs', 'auto', 1)
+    assert capsys.readouterr().err.count('wandb: no key') == 1 and len(list((tmp_path/'runs'/'wandb').glob('offline-run-*'))) == 3
 
 # --- in a process of their own: wandb keeps one beside it, which the other tests need alive
 
@@ -117,9 +129,10 @@ RUN = """
 import os, signal, sys, wandb
 from contextlib import suppress
 from pathlib import Path
-from urbansounds_nb.crossval import cross_validate
+from urbansounds_nb.commands import urbansounds_crossval
 {play}
-if __name__ == '__main__': cross_validate(sys.argv[1], ('cnn1d',), folder=sys.argv[2], folds=(1, 2), epochs=2, n_jobs=1, tracking={tracking!r}, progress=False)
+if __name__ == '__main__':
+    urbansounds_crossval(sys.argv[1], ('cnn1d',), folds=(1, 2), epochs=2, jobs=1, tracking={tracking!r}, results=sys.argv[2])
 """
 
 @pytest.mark.parametrize('play, tracking', [(UNREACHABLE, 'online'), (KILLED, 'offline')], ids=['server unreachable', 'process killed'])
@@ -127,5 +140,5 @@ def test_wandb_is_gone(three_folds, tmp_path, play, tracking):
     undisturbed = cross_validate(three_folds, ('cnn1d',), folder=tmp_path/'undisturbed', folds=(1, 2), epochs=2, n_jobs=1, progress=False)
     environment = {name: value for name, value in os.environ.items() if name != 'WANDB_MODE'} | dict(WANDB_BASE_URL='http://127.0.0.1:1', WANDB_API_KEY='0123456789'*4)
     done = subprocess.run([sys.executable, '-c', RUN.format(play=play, tracking=tracking), three_folds, tmp_path/'runs'], env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and done.stdout.count('wandb: given up') == 1, (done.stdout + done.stderr)[-2000:]
-    for one, other in zip(undisturbed, read_runs(tmp_path/'runs'), strict=True): assert one.logits.astype('float16').tobytes() == other.logits.astype('float16').tobytes()
+    assert done.returncode == 0 and done.stderr.count('wandb: switched off') == 1, (done.stdout + done.stderr)[-2000:]
+    for one, other in zip(undisturbed, read_results(tmp_path/'runs'), strict=True): assert one.logits.astype('float16').tobytes() == other.logits.astype('float16').tobytes()
