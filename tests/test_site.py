@@ -75,7 +75,7 @@ def test_the_filter_for_quarto_writes_links_from_the_root():
 def test_every_page_of_the_sidebar_is_there(pages):
     import yaml
     contents = yaml.safe_load((ROOT/'nbs'/'sidebar.yml').read_text())['website']['sidebar']['contents']
-    assert [group['section'] for group in contents] == ['Start', 'Library', 'Results']
+    assert [group['section'] for group in contents] == ['Start', 'Results', 'Data', 'Models', 'Evaluation', 'Plumbing']
     listed = [item for group in contents for item in group['contents']]
     notebooks = {path.name for path in (ROOT/'nbs').glob('*.ipynb')}
     assert {item['href'] for item in listed} == notebooks, 'nbs/sidebar.yml and the notebooks differ'

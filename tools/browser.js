@@ -1,4 +1,4 @@
-// The page that classifies a sound in the browser: the exported model, run by onnxruntime-web. What it says is what urbansounds_nb.predict says.
+// The page that classifies a sound in the browser: the exported model, run by onnxruntime-web. It gives the predictions of urbansounds_nb.predict.
 const HOP = 1, LENGTH = 4, LONGEST = 60, LARGEST = 50e6        // s, s, s, bytes
 const place = new URL('./', document.currentScript.src)
 const box = document.getElementById('hear')
@@ -11,60 +11,83 @@ function element(tag, settings = {}, ...children) {
   return made
 }
 
-// --- as in 06_predict: windows, answers, time line, summary
+// --- as in 06_predict: windows, segments, merged segments, the prediction for the whole sound
 
 function windows(wave, rate) {
   const size = LENGTH*rate, cut = []
-  let heard = 0
+  let covered = 0
   for (let at = 0; wave.length - at >= size; at += HOP*rate) {
     cut.push([at, at + size])
-    heard = at + size
+    covered = at + size
   }
-  if (wave.length - heard > (heard ? Math.floor(rate/40) : 0)) cut.push([Math.max(0, wave.length - size), wave.length])
+  if (wave.length - covered > (covered ? Math.floor(rate/40) : 0)) cut.push([Math.max(0, wave.length - size), wave.length])
   return cut.map(([start, end]) => ({start: start/rate, end: end/rate, wave: wave.slice(start, end)}))
 }
 
-function deviation(wave) {
-  const mean = wave.reduce((a, b) => a + b, 0)/wave.length
-  return Math.sqrt(wave.reduce((sum, x) => sum + (x - mean)**2, 0)/wave.length)
+function isSilence(wave, rate, facts) {
+  const mean = wave.reduce((a, b) => a + b, 0)/wave.length, n = Math.max(1, Math.floor(20*wave.length/rate)), power = []
+  const longer = wave.length % n, size = Math.floor(wave.length/n)             // as NumPy's array_split
+  for (let i = 0, at = 0; i < n; i++) {
+    const end = at + size + (i < longer)
+    let sum = 0
+    for (let k = at; k < end; k++) sum += (wave[k] - mean)**2
+    if (sum/(end - at) > 1e-12) power.push(sum/(end - at))
+    at = end
+  }
+  const average = power.reduce((a, b) => a + b, 0)/power.length
+  return !power.length || Math.max(...power) < Math.min(10**(facts.silence_db/10), 1.6*average)
 }
 
-async function answer({start, end, wave}, {session, ort, facts}) {
-  if (deviation(wave) < facts.silence) return {start, end, label: 'silence', probability: 1, probabilities: facts.classes.map(() => 0)}
-  const {probabilities: {data}, strangeness} = await session.run({wave: new ort.Tensor('float32', wave, [1, wave.length])})
-  const probabilities = [...data], probability = Math.max(...probabilities)
-  const unknown = probability < facts.unknown_below || strangeness.data[0] > facts.unknown_beyond
-  return {start, end, label: unknown ? 'unknown' : facts.classes[probabilities.indexOf(probability)], probability, probabilities}
+async function segment({start, end, wave}, {session, ort, facts}) {
+  if (isSilence(wave, facts.sample_rate, facts)) {
+    return {start, end, label: 'silence', nearest: '', probability: 0, distance: 0, reason: '', probabilities: facts.classes.map(() => 0)}
+  }
+  const {probabilities: {data}, ood_distance} = await session.run({wave: new ort.Tensor('float32', wave, [1, wave.length])})
+  const probabilities = [...data], probability = Math.max(...probabilities), distance = ood_distance.data[0], reasons = []
+  const nearest = facts.classes[probabilities.indexOf(probability)]
+  if (!(probability >= facts.min_confidence)) reasons.push(`probability below ${percent(facts.min_confidence)}`)
+  if (!(distance <= facts.ood_threshold)) reasons.push(`unlike all classes (distance above ${facts.ood_threshold.toFixed(1)})`)
+  return {start, end, label: reasons.length ? 'unknown' : nearest, nearest, probability, distance, reason: reasons.join(' and '), probabilities}
 }
 
-function timeline(answers) {
-  const joined = []
+function mixed(a, b, share, classes) {
+  const mix = (old, other) => old + share*(other - old), probabilities = a.probabilities.map((p, i) => mix(p, b.probabilities[i]))
+  let nearest = a.nearest && classes[probabilities.indexOf(Math.max(...probabilities))]
+  if (classes.includes(a.label)) nearest = a.label
+  const reason = [...new Set([...a.reason.split(' or '), ...b.reason.split(' or ')])].join(' or ')
+  return {...a, end: b.end, nearest, probability: nearest ? probabilities[classes.indexOf(nearest)] : 0, distance: mix(a.distance, b.distance), reason, probabilities}
+}
+
+function merge(segments, classes) {
+  const merged = []
   let middle = 0, count = 0
-  for (const answer of answers) {
-    const before = middle, last = joined.at(-1)
-    middle = (answer.start + answer.end)/2
-    if (last && last.label === answer.label) {
+  for (const one of segments) {
+    const before = middle, last = merged.at(-1)
+    middle = (one.start + one.end)/2
+    if (last && last.label === one.label) {
       count += 1
-      last.end = answer.end
-      last.probability += (answer.probability - last.probability)/count
-      last.probabilities = last.probabilities.map((p, i) => p + (answer.probabilities[i] - p)/count)
+      merged[merged.length - 1] = mixed(last, one, 1/count, classes)
       continue
     }
-    const start = last ? (before + middle)/2 : answer.start
+    const start = last ? (before + middle)/2 : one.start
     if (last) last.end = start
-    joined.push({...answer, start})
+    merged.push({...one, start})
     count = 1
   }
-  return joined
+  return merged
 }
 
-function summary(parts) {
-  const loud = parts.filter(part => part.label !== 'silence'), some = loud.length ? loud : parts, seconds = {}
-  for (const part of some) seconds[part.label] = (seconds[part.label] || 0) + part.end - part.start
-  const label = Object.keys(seconds).reduce((best, other) => seconds[other] > seconds[best] ? other : best)
-  const mean = (those, value) => those.reduce((sum, part) => sum + (part.end - part.start)*value(part), 0)/those.reduce((sum, part) => sum + part.end - part.start, 0)
-  const probabilities = parts[0].probabilities.map((_, i) => mean(some, part => part.probabilities[i]))
-  return {label, heard: seconds[label], seconds: parts.at(-1).end, probability: mean(some.filter(part => part.label === label), part => part.probability), probabilities, timeline: parts}
+function summarise(parts, classes) {
+  const seconds = {}
+  for (const part of parts) seconds[part.label] = (seconds[part.label] || 0) + part.end - part.start
+  const rank = label => (label === 'silence' ? 0 : 1e9) + seconds[label]
+  const label = Object.keys(seconds).reduce((best, other) => rank(other) > rank(best) ? other : best)
+  let whole, covered = 0
+  for (const part of parts.filter(part => part.label === label)) {
+    covered += part.end - part.start
+    whole = mixed(whole || part, part, (part.end - part.start)/covered, classes)
+  }
+  return {...whole, label, covered, seconds: parts.at(-1).end, segments: parts}
 }
 
 // --- sound in: decoded and brought to the model's rate by the browser, mono by mean
@@ -93,11 +116,10 @@ async function loadModel() {
 
 const says = element('p', {className: 'hear-says'}), shown = element('div', {className: 'hear-shown'})
 
-function sentence({label, heard, seconds, probability, probabilities}, classes) {
-  const likeliest = probabilities.indexOf(Math.max(...probabilities))
-  if (label === 'silence') return 'Nothing in it is louder than 80 dB below full scale.'
-  if (label === 'unknown') return `None of the classes fits well enough. The likeliest is ${word(classes[likeliest])}, with ${percent(probabilities[likeliest])}.`
-  return `Probability ${percent(probability)}, heard for ${heard.toFixed(1)} of ${seconds.toFixed(1)} s.`
+function sentence({label, nearest, covered, seconds, probability, distance, reason}) {
+  if (label === 'silence') return 'The recording contains nothing but rounding noise.'
+  if (label === 'unknown') return `The nearest class is ${word(nearest)} (probability ${percent(probability)}, distance ${distance.toFixed(1)}). Refused: ${reason}.`
+  return `Probability ${percent(probability)}, in ${covered.toFixed(1)} of ${seconds.toFixed(1)} s.`
 }
 
 function show(name, result, {classes, colours}) {
@@ -107,13 +129,14 @@ function show(name, result, {classes, colours}) {
     element('span', {textContent: word(classes[i])}),
     element('span', {className: 'hear-bar', style: `--share: ${result.probabilities[i]}; --colour: ${colours[i]}`}),
     element('span', {textContent: percent(result.probabilities[i])})))
-  const parts = result.timeline.map(part => {
-    const text = `${part.start.toFixed(1)} to ${part.end.toFixed(1)} s: ${word(part.label)}, ${percent(part.probability)}`
+  const parts = result.segments.map(part => {
+    const nearest = part.label === 'unknown' ? `nearest class ${word(part.nearest)}, ` : ''
+    const text = `${part.start.toFixed(1)} to ${part.end.toFixed(1)} s: ${word(part.label)}` + (part.nearest ? `, ${nearest}${percent(part.probability)}` : '')
     return [element('span', {title: text, style: `flex-grow: ${part.end - part.start}; --colour: ${colour(part.label)}`}), element('li', {textContent: text})]
   })
   shown.replaceChildren(
     element('h3', {textContent: word(result.label)}),
-    element('p', {textContent: `${name}. ${sentence(result, classes)}`}),
+    element('p', {textContent: `${name}. ${sentence(result)}`}),
     element('div', {className: 'hear-line', ariaHidden: 'true'}, ...parts.map(part => part[0])),
     element('ul', {className: 'hear-parts'}, ...parts.map(part => part[1])),
     ...result.label === 'silence' ? [] : [element('ol', {className: 'hear-bars'}, ...bars)])
@@ -128,16 +151,16 @@ async function hear(name, blob) {
   try {
     if (!blob.size) throw Error(`${name}: the file is empty: copy it again`)
     if (blob.size > LARGEST) throw Error(`${name}: larger than ${LARGEST/1e6} MB: cut a piece out of it`)
-    says.textContent = model ? 'Listening …' : `Loading the model (${box.dataset.megabytes} MB, once) …`
+    says.textContent = model ? 'Classifying …' : `Loading the model (${box.dataset.megabytes} MB, once) …`
     model ||= await loadModel().catch(error => { throw Error(`The model could not be loaded (${error.message}): reload the page`) })
     const some = windows(await decode(await blob.arrayBuffer(), name, model.facts.sample_rate), model.facts.sample_rate), answers = []
     if (!some.length) throw Error(`${name}: no samples in it: record it again`)
     for (const window of some) {
-      says.textContent = `Listening: ${window.end.toFixed(0)} of ${some.at(-1).end.toFixed(0)} s`
+      says.textContent = `Classifying: ${window.end.toFixed(0)} of ${some.at(-1).end.toFixed(0)} s`
       await new Promise(resolve => setTimeout(resolve))                        // let the browser draw
-      answers.push(await answer(window, model))
+      answers.push(await segment(window, model))
     }
-    const result = summary(timeline(answers))
+    const result = summarise(merge(answers, model.facts.classes), model.facts.classes)
     show(name, result, model.facts)
     box.result = {...result, classes: model.facts.classes}                     // for tests, and for the curious at the console
     says.textContent = ''
@@ -162,16 +185,16 @@ async function record(button) {
     }
     recorder.start()
     button.textContent = 'Stop'
-  } catch { says.textContent = 'No microphone to be had: allow it for this page, or choose a file' }
+  } catch { says.textContent = 'No microphone: allow it for this page, or choose a file' }
 }
 
 function build() {
   const file = element('input', {type: 'file', accept: 'audio/*', id: 'hear-file', onchange: () => file.files[0] && hear(file.files[0].name, file.files[0])})
   const button = element('button', {type: 'button', textContent: 'Record', onclick: () => record(button)})
   const examples = box.dataset.examples.split(',').map(name => element('button', {type: 'button', textContent: name, onclick: async () =>
-    hear(`A synthetic ${name}`, await (await fetch(new URL(`${name.replaceAll(' ', '_')}.wav`, place))).blob())}))
+    hear(name, await (await fetch(new URL(`${name.replaceAll(' ', '_')}.wav`, place))).blob())}))
   const drop = element('div', {className: 'hear-drop'}, element('label', {htmlFor: 'hear-file', textContent: 'Drop a sound here, or choose one:'}), file,
-    ...navigator.mediaDevices ? [element('p', {}, 'or ', button)] : [], element('p', {}, 'or try a synthetic one: ', ...examples.flatMap(example => [example, ' '])))
+    ...navigator.mediaDevices ? [element('p', {}, 'or ', button)] : [], element('p', {}, 'or try an example: ', ...examples.flatMap(example => [example, ' '])))
   box.ondragover = event => event.preventDefault()
   box.ondrop = event => {
     event.preventDefault()

@@ -104,14 +104,17 @@ def add_model(site):
     except (TypeError, subprocess.SubprocessError):
         shutil.rmtree(folder)
         return print(f'browser.html classifies no sounds: {RUNTIME} comes through npm, which {"could not fetch it" if shutil.which("npm") else "is not installed"}')
+    import numpy as np
     from matplotlib.colors import to_hex
     from urbansounds_nb.app import example_sounds
-    from urbansounds_nb.export import OnnxListener, export_onnx
-    from urbansounds_nb.predict import COLOURS, SILENCE
+    from urbansounds_nb.export import OnnxClassifier, export_onnx
+    from urbansounds_nb.predict import SILENCE_DB
     export_onnx(folder/'model.onnx')
-    model = OnnxListener(folder/'model.onnx')
-    facts = {name: getattr(model, name) for name in ('classes', 'sample_rate', 'unknown_below', 'unknown_beyond')}
-    (folder/'model.json').write_text(json.dumps(facts | dict(silence=SILENCE, colours=[to_hex(colour) for colour in COLOURS])))
+    model = OnnxClassifier(folder/'model.onnx')
+    facts = {name: getattr(model, name) for name in ('classes', 'sample_rate', 'min_confidence', 'ood_threshold')}
+    if not np.isfinite(facts['ood_threshold']): facts['ood_threshold'] = 1e30        # JSON has no infinity
+    colours = [to_hex(f'C{n % 10}') for n in range(len(model.classes))]
+    (folder/'model.json').write_text(json.dumps(facts | dict(silence_db=SILENCE_DB, colours=colours)))
     megabytes = sum(path.stat().st_size for path in folder.iterdir())/1e6
     shutil.copy(HEARING, folder)
     box = f'<div id="hear" data-megabytes="{megabytes:.0f}" data-examples="{",".join(example_sounds(folder))}">'
