@@ -125,7 +125,7 @@ class InputStream:
     def read(self, n):
         self.left -= 1
         if not self.left: raise KeyboardInterrupt
-        return np.zeros((n, 1), np.float32), False
+        return np.random.default_rng(self.left).normal(0, 1e-6, (n, 1)).astype('float32'), False
 '''
 
 def test_mic_answers(typed, tmp_path):
