@@ -1,5 +1,5 @@
 "Whatever is wrong with the input: one line that says what, where and what to do, exit status 1, nothing half-written"
-import ctypes, os, resource, sys, tarfile
+import ctypes, os, resource, tarfile
 from pathlib import Path
 import numpy as np
 import pyarrow as pa

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'CITATION', 'OFFICIAL_COUNTS', 'SPLIT_RECORDINGS', 'ClipList', 'make_folds', 'load_clips', 'count_clips',
-           'validate_clips', 'show_folds', 'leaked_share', 'check_folds']
+           'validate_clips', 'show_folds', 'leaked_share', 'check_folds', 'CLASSES', 'HUB_ID', 'HUB_REVISION']
 
 # %% ../nbs/00_dataset.ipynb #c89c16bd
 import csv, io, math, sys, warnings
@@ -19,11 +19,13 @@ from .core import DataError, cache_folder, printable
 from .sources import HUB_ID, HUB_REVISION, read_rows
 from .synthetic import CLASSES, RECORDINGS, write_synthetic
 
-# %% ../nbs/00_dataset.ipynb #2bc8f121
+# %% ../nbs/00_dataset.ipynb #d69a385d
 COLUMNS = ('audio', 'slice_file_name', 'fsID', 'start', 'end', 'salience', 'fold',
     'classID', 'class')
 CITATION = ('J. Salamon, C. Jacoby and J. P. Bello, "A Dataset and Taxonomy for Urban '
     'Sound Research", ACM Multimedia 2014')
+
+_all_ = ['CLASSES', 'HUB_ID', 'HUB_REVISION']
 
 class ClipList(L):
     "List of records with the attributes `classes`, `source` and `embedded`"
@@ -38,7 +40,7 @@ class ClipList(L):
         if isinstance(found, dict): return found
         return ClipList(found, self.classes, self.source, self.embedded)
 
-# %% ../nbs/00_dataset.ipynb #8e925305
+# %% ../nbs/00_dataset.ipynb #7c3301e4
 def _measured(audio):
     "Digest and length (s) of an encoded sound; '' and 0 where it cannot be read"
     try: data = audio_bytes(audio)
@@ -54,7 +56,8 @@ def _measured(audio):
 
 def _records(row, seconds):
     "The record of a row, or one for each window of 4 s where it is longer"
-    name, start, end = row['slice_file_name'], row.get('start', 0.), row.get('end', seconds)
+    name = row['slice_file_name']
+    start, end = row.get('start', 0.), row.get('end', seconds)
     record = dict(zip(COLUMNS, (row['audio'], name, row.get('fsID', name), start, end,
         row.get('salience', 1), row.get('fold', 0), 0, row['class'])))
     if row['official']: return [record]
@@ -65,8 +68,8 @@ def _records(row, seconds):
     if n == 1 and 'start' not in row: return [record]
     starts = [start] if n == 1 else np.linspace(start, end-4, n).round(3).tolist()
     parts = [{'start': s, 'end': end if n == 1 else s+4} for s in starts]
-    return [record | part | {'audio': row['audio'] | part,
-            'slice_file_name': f'{name}#{part["start"]:g}-{part["end"]:g}'} for part in parts]
+    return [record | part | {'audio': row['audio'] | part, 'slice_file_name':
+            f'{name}#{part["start"]:g}-{part["end"]:g}'} for part in parts]
 
 # %% ../nbs/00_dataset.ipynb #9ee66fd7
 def make_folds(
@@ -89,7 +92,7 @@ def make_folds(
             folds[rows] = fold
     return folds
 
-# %% ../nbs/00_dataset.ipynb #8c92e4ce
+# %% ../nbs/00_dataset.ipynb #425d9152
 def _same_sounds(records, files, contents, places):
     "Gives copies the recording of their original; returns their number"
     first, parent, n_copies = {}, {}, 0
@@ -113,24 +116,27 @@ def _checked_classes(names):
     "The sorted names of the classes"
     alike = {}
     for name in sorted(set(names)):
-        other = alike.setdefault(' '.join(name.casefold().replace('_', ' ').split()), name)
-        if other != name: raise DataError(f'the classes {other!r} and {name!r} differ only '
-            'in case or blanks: write them alike')
-    for name in alike.keys() & {'silence', 'unknown'}: raise DataError(
-        f'a class {alike[name]!r}: models answer this for other reasons, choose another name')
+        key = ' '.join(name.casefold().replace('_', ' ').split())
+        other = alike.setdefault(key, name)
+        if other != name: raise DataError(f'the classes {other!r} and {name!r} differ '
+            'only in case or blanks: write them alike')
+    for name in alike.keys() & {'silence', 'unknown'}: raise DataError(f'a class '
+        f'{alike[name]!r}: models answer this for other reasons, choose another name')
     if len(alike) < 2: raise DataError(f'one class only, {name!r}: add a second one')
     return tuple(sorted(set(names)))
 
-# %% ../nbs/00_dataset.ipynb #a915d387
+# %% ../nbs/00_dataset.ipynb #08607220
 def load_clips(
     source='synthetic', # Folder, archive, list, Parquet file, Hub id, or `synthetic`
 )->ClipList:            # Records
     "The labelled clips of any source; `DataError` in one line where it cannot be used"
     is_hub = str(source) != 'synthetic' and not Path(source).expanduser().exists()
-    if str(source) == 'synthetic': source = write_synthetic(cache_folder()/'synthetic-1')
+    if str(source) == 'synthetic':
+        source = write_synthetic(cache_folder()/'synthetic-1')
     rows, records, found = read_rows(source), [], []
     official, names = all(row['official'] for row in rows), Counter()
-    files = [tuple(row['audio'].get(k) for k in ('path', 'group', 'row')) for row in rows]
+    parts = 'path', 'group', 'row'
+    files = [tuple(row['audio'].get(part) for part in parts) for row in rows]
     audios = {} if official else dict(zip(files, (row['audio'] for row in rows)))
     with ThreadPoolExecutor() as pool:
         measured = dict(zip(audios, pool.map(_measured, audios.values())))
@@ -150,7 +156,7 @@ def load_clips(
         number = classes.index(record['class'])
         record.update({'slice_file_name': name, 'fold': fold, 'classID': number})
     for n, what in ((len(records)-len(rows), 'more clips, from files longer than 4 s'),
-                    (n_copies, 'clips are copies: the same recording as their original')):
+                    (n_copies, 'clips are copies: one recording with their original')):
         if n: print(f'note: {n} {what}', file=sys.stderr)
     is_urban = official and set(classes) <= set(CLASSES)
     embedded = is_urban and all(r['fsID'].isdecimal() and int(r['fsID']) in RECORDINGS
@@ -182,11 +188,11 @@ def count_clips(
         counts.setdefault(clip['fold'], [0]*n_classes)[clip['classID']] += 1
     return {fold: tuple(counts[fold]) for fold in sorted(counts)}
 
-# %% ../nbs/00_dataset.ipynb #9f40f484
+# %% ../nbs/00_dataset.ipynb #fbb2221c
 def validate_clips(
     clips,          # Records
     counts=None,    # Expected clips by fold and class, such as `OFFICIAL_COUNTS`
-    checksums=None, # CSV with the columns `path,sha256`; a path is `audio/fold1/7061-6-0-0.wav`
+    checksums=None, # CSV `path,sha256` with paths such as `audio/fold1/7061-6-0-0.wav`
 )->list:            # A line for each problem
     "What is wrong with the files of a data set; one bad file never stops the rest"
     sums = {}
@@ -208,10 +214,10 @@ def validate_clips(
     first, problems = {}, [problem for _, _, problem in checked if problem]
     for name, digest, _ in checked:
         other = first.setdefault(digest or name, name)
-        if other != name: problems.append(f'{name}: the same sound as {other}: keep one')
+        if other != name: problems.append(f'{name}: the same sound as {other}')
     found = count_clips(clips)
-    return problems + [f'fold {fold}: {found.get(fold)} clips by class, not {expected}: '
-        'complete it' for fold, expected in (counts or {}).items() if found.get(fold) != expected]
+    return problems + [f'fold {fold}: {found.get(fold)} clips by class, not {wanted}'
+        for fold, wanted in (counts or {}).items() if found.get(fold) != wanted]
 
 # %% ../nbs/00_dataset.ipynb #80bfbe53
 def show_folds(
@@ -242,7 +248,7 @@ def leaked_share(
     groups, test = np.asarray(groups), np.asarray(test, bool)
     return float(np.isin(groups[test], groups[~test]).mean())
 
-# %% ../nbs/00_dataset.ipynb #ccdb4ce2
+# %% ../nbs/00_dataset.ipynb #92490d32
 # fsID: fold: (class, number of clips), as in the official metadata
 SPLIT_RECORDINGS = {
     '77751':  {2: ('drilling', 15),    7: ('jackhammer', 15)},
@@ -260,6 +266,6 @@ def check_folds(
     for group, fold in zip(groups, folds): sides[str(group)].add(fold)
     split = sorted(group for group in sides if len(sides[group]) > 1)
     leaks = [group for group in split if group not in SPLIT_RECORDINGS]
-    if leaks: raise DataError(printable(f'{len(leaks)} recordings are in more than one fold '
-        f'(the first: {leaks[0]}): use the official folds, or make folds by recording'))
+    if leaks: raise DataError(printable(f'{len(leaks)} recordings are in more than one '
+        f'fold (the first: {leaks[0]}): use the official folds, or folds by recording'))
     return split

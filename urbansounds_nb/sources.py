@@ -98,7 +98,7 @@ def _list_rows(path, folder):
         yield row | {'audio': {'bytes': None, 'path': file}, 'slice_file_name': name,
                      'where': where, 'official': official}
 
-# %% ../nbs/00c_sources.ipynb #218ce047
+# %% ../nbs/00c_sources.ipynb #e0f93bc8
 def _class_names(schema, column):
     "The class names that the `datasets` library stored for a column"
     try: features = json.loads(schema.metadata[b'huggingface'])['info']['features']
@@ -108,21 +108,22 @@ def _class_names(schema, column):
 def _stored_rows(path):
     "A row for each row of a Parquet or Arrow file"
     try:
-        if path.suffix == '.arrow':
-            table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
-            schema, n_rows, table = table.schema, len(table), table.flatten()
-            parts = [(0, table.drop_columns('audio.bytes').to_batches(256))]
-        else:
-            file = pq.ParquetFile(path)
-            schema, n_rows = file.schema_arrow, file.metadata.num_rows
-            parts = ((n, file.iter_batches(256, [n], [*known.values(), 'audio.path']))
-                     for n in range(file.num_row_groups))
-        if n_rows > MAX_CLIPS: _refuse(path, f'{n_rows} rows, {MAX_CLIPS} at most')
+        is_arrow = path.suffix == '.arrow'
+        file = (pa.ipc.open_stream(pa.memory_map(str(path))) if is_arrow
+                else pq.ParquetFile(path))
+        table = file.read_all() if is_arrow else file.metadata
+        schema = file.schema if is_arrow else file.schema_arrow
+        if table.num_rows > MAX_CLIPS:
+            _refuse(path, f'{table.num_rows} rows, {MAX_CLIPS} at most')
         if 'audio' not in schema.names:
             _refuse(path, 'no column `audio`: give the data with their sounds')
         known, official = _known(schema.names, path)
+        columns = [*known.values(), 'audio.path']
+        if is_arrow: parts = [table.flatten().select(columns).to_batches(256)]
+        else: parts = (file.iter_batches(256, [n], columns)
+                       for n in range(table.num_row_groups))
         names = _class_names(schema, known['class'])
-        for group, batches in parts:
+        for group, batches in enumerate(parts):
             values = (value for batch in batches for value in batch.to_pylist())
             for n, value in enumerate(values):
                 audio = value.get('audio') or {'path': value.get('audio.path')}
@@ -139,7 +140,7 @@ def _stored_rows(path):
         if getattr(e, 'errno', None): raise
         _refuse(path, 'not Parquet or Arrow, or damaged: copy it again')
 
-# %% ../nbs/00c_sources.ipynb #a5b44ff9
+# %% ../nbs/00c_sources.ipynb #9d6b11b9
 _SPLITS = set('train test validation valid val dev eval data audio'.split())
 
 def _note(text): print(f'note: {printable(text)}', file=sys.stderr)
@@ -151,8 +152,8 @@ def _class_rows(folder):
     tops = {p[0] for p in parts.values() if len(p) > 1}
     skip = int(tops <= _SPLITS)
     loose = [file for file, p in parts.items() if len(p) < skip+2]
-    if len(loose) == len(files): _refuse(folder, 'sounds, but neither a list of the clips '
-        'nor a folder for each class: add one of them')
+    if len(loose) == len(files): _refuse(folder,
+        'sounds, but neither a list of the clips nor a folder for each class: add one')
     if any(re.fullmatch(r'fold\d+', top) for top in tops):
         _refuse(folder, 'the folders are folds, not classes: add UrbanSound8K.csv')
     if skip and len(tops) > 1: _note(f'{folder}: its parts {tops} are read together')

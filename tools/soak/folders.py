@@ -1,5 +1,5 @@
 "Broken and hostile folders, archives and lists: nothing outside is read or written; what does not work is refused by one line"
-import codecs, contextlib, csv, io, json, random, struct, sys, tarfile, tempfile, time
+import contextlib, csv, io, random, sys, tarfile, tempfile, time
 from collections import Counter
 from pathlib import Path
 import numpy as np
@@ -114,8 +114,11 @@ def class_folders(place, rng):
         name = rng.choice(['Cat', 'silence', 'unknown ', ' dog', 'a\nb', '\x1b[2J', 'x'*200, '.hidden', 'fold1', 'train', '$x', '\u202egod', 'dog_'])
         path = place/'in'/rng.choice(['', 'dog'])/name/rng.choice(['0.wav', '1.m4a', 'x\ny.wav', '._0.wav', 'notes.txt'])
         path.parent.mkdir(parents=True, exist_ok=True)
-        rng.choice([lambda: path.write_bytes(sound(rng.randrange(99))), lambda: path.symlink_to(place/'secret'), lambda: path.symlink_to(path), lambda: path.write_bytes(b''),
-                    lambda: path.mkdir()])() if not path.exists() and not path.is_symlink() else None
+        if path.exists() or path.is_symlink(): continue
+        how = rng.choice(['sound', 'link', 'loop', 'empty', 'folder'])
+        if how in ('link', 'loop'): path.symlink_to(path if how == 'loop' else place/'secret')
+        elif how == 'folder': path.mkdir()
+        else: path.write_bytes(sound(rng.randrange(99)) if how == 'sound' else b'')
     return place/'in'
 
 def huge_list(place, rng):
