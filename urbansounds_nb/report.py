@@ -122,7 +122,7 @@ def show_recalls(runs, ax):
     ax.legend(fontsize=7)
     return ax
 
-# %% ../nbs/04c_report.ipynb #f2fd3f5b
+# %% ../nbs/04c_report.ipynb #ef03da80
 _MEANING = (
     'Accuracy: mean over folds (of means over seeds) ± standard deviation over folds. '
     'Folds 5–9: the same over the five folds that took no part in choosing recipes. '
@@ -138,7 +138,8 @@ section{scroll-margin-top:3em}figure,.wide{overflow-x:auto;scrollbar-width:thin}
 table{border-collapse:collapse}tr{border-bottom:1px solid #8886}
 td,th{padding:.3em .7em;text-align:right}td{white-space:nowrap}
 td:first-child,th:first-child{text-align:left;position:sticky;left:0;background:Canvas}
-figure{margin:1em 0;min-width:0}svg{width:100%;min-width:40em}.side svg{min-width:28em}
+figure{margin:1em 0;min-width:0}
+svg{width:100%;min-width:40em;height:auto}.side svg{min-width:28em}
 .side{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24em),1fr))}
 ''')
 
@@ -157,6 +158,7 @@ def _figure(draw, runs, size, caption):
     svg = ''.join(text.getvalue().partition('<svg')[1:]).replace(ink, 'currentColor')
     return xml.Figure(xml.NotStr(svg), xml.Figcaption(caption))
 
+# %% ../nbs/04c_report.ipynb #d9855781
 def report(
     folder, # Results folder
     scored_on:str='test', # 'test', 'validation' or 'development'
@@ -258,7 +260,7 @@ class Tracker:
         name = '{experiment}-{scored_on}-fold{fold}-seed{seed}'.format(**run.row)
         self.log(name, run.row, write)
 
-# %% ../nbs/04c_report.ipynb #4b8c4091
+# %% ../nbs/04c_report.ipynb #85277324
 def misclassified(runs, source, n:int=8)->list:
     "(waveform, rate, caption) of the first error of up to `n` runs, if there is audio"
     try: clips = {clip['slice_file_name']: clip for clip in load_clips(source)}
@@ -287,13 +289,11 @@ def summary(self:Tracker, runs, source):
             matrix = wandb.plot.confusion_matrix(
                 None, labels.tolist(), logits.argmax(1).tolist(), list(some[0].classes))
             to.log({f'{name}/confusion': matrix})
-        sounds = misclassified(runs, source)
-        to.log({'sounds': [wandb.Audio(*sound) for sound in sounds]})
+        to.log({'sounds': [wandb.Audio(*s) for s in misclassified(runs, source)]})
         for row in summarise(runs):
             numbers = [(k, v) for k, v in row.items() if isinstance(v, float)]
             to.summary.update({f'{row["experiment"]}/{k}': v for k, v in numbers})
         models = wandb.Artifact('models', 'model')
         for file in sorted(self.folder.glob('models/*')): models.add_file(str(file))
         to.log_artifact(models)
-    rests_on = sorted({row['rests_on'] for row in summarise(runs)})
-    self.log('summary', {'rests_on': rests_on}, write)
+    self.log('summary', {'rests_on': list(table_rows(runs))}, write)
