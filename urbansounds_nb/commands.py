@@ -6,13 +6,14 @@
 __all__ = ['names', 'numbers', 'command', 'urbansounds_prepare', 'urbansounds_crossval', 'urbansounds_report',
            'urbansounds_predict', 'urbansounds_export', 'urbansounds_app']
 
-# %% ../nbs/91_commands.ipynb #88e307e9
+# %% ../nbs/91_commands.ipynb #1d5ad5e2
 import argparse, gc, signal, sys
 from contextlib import contextmanager
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from textwrap import fill, wrap
+from time import strftime
 from tqdm import tqdm
 import urbansounds_nb
 from .core import DataError, cli_errors, hub_token, keep_memory
@@ -26,9 +27,10 @@ def numbers(text)->tuple:
     "'1,2,10' as (1, 2, 10); `ValueError` for anything else"
     return tuple(map(int, names(text)))
 
-# %% ../nbs/91_commands.ipynb #4ae1b691
+# %% ../nbs/91_commands.ipynb #325a9662
 class _Help(argparse.RawDescriptionHelpFormatter):
-    def _split_lines(self, text, width): return wrap(text, width, break_on_hyphens=False)
+    def _split_lines(self, text, width):
+        return wrap(text, width, break_on_hyphens=False)
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message): raise DataError(f'{message} (see {self.prog} --help)')
@@ -116,7 +118,7 @@ def urbansounds_prepare(
     if push_to_hub: push_features(place, push_to_hub, private)
     print(place)
 
-# %% ../nbs/91_commands.ipynb #05be89e8
+# %% ../nbs/91_commands.ipynb #6602e9c7
 @command('urbansounds_crossval --data path/to/UrbanSound8K --seeds 3',
     'crossval report', What='data experiments seeds folds scored_on',
     Length='epochs max_examples', Results='results tracking',
@@ -124,10 +126,9 @@ def urbansounds_prepare(
 def urbansounds_crossval(
     # `synthetic`, a folder, an archive, a Parquet file, a Hub id, or prepared data
     data:str='synthetic',
-    # Separated by commas: residual-cnn, residual-cnn-wide, residual-cnn-wide-hop256,
-    # conv-transformer, distilled-cnn, sb-cnn, sb-cnn-augmented, cnn1d, cnn1d-mel128,
-    # cnn1d-native, cnn1d-original, transformer, transformer-mel128,
-    # transformer-native, duration; ablations: see page 04b
+    # residual-cnn, residual-cnn-wide, residual-cnn-wide-hop256, conv-transformer,
+    # distilled-cnn, sb-cnn, sb-cnn-augmented, cnn1d, cnn1d-mel128, cnn1d-native,
+    # cnn1d-original, transformer, transformer-mel128, transformer-native, duration
     experiments:names=('residual-cnn', 'conv-transformer'),
     seeds:int=1,              # Random seeds for each experiment and fold
     folds:numbers=(),         # Test folds, separated by commas; default: all
@@ -147,7 +148,7 @@ def urbansounds_crossval(
     from urbansounds_nb.report import Tracker, write_scores
     keep_memory()
     results = results or f'runs/{Path(data).resolve().name}'
-    tracker = Tracker(tracking, results)
+    tracker = Tracker(tracking, results, f'{Path(results).name} {strftime("%F %T")}')
     def on_run(run):
         write_scores(results)
         tracker.fold(run)
@@ -159,7 +160,7 @@ def urbansounds_crossval(
     runs = urbansounds_report(results, scored_on)
     tracker.summary(runs, data)
 
-# %% ../nbs/91_commands.ipynb #43b4a8bf
+# %% ../nbs/91_commands.ipynb #92f97a79
 @command('urbansounds_report --results runs/UrbanSound8K', 'report',
     Options='results scored_on')
 def urbansounds_report(
@@ -167,7 +168,8 @@ def urbansounds_report(
     scored_on:str='test',         # test, validation or development
 ):                                # The runs
     "Print the scores of a results folder and write its report.html"
-    from urbansounds_nb.report import read_results, report, score_table
+    from urbansounds_nb.report import report, score_table
+    from urbansounds_nb.summary import read_results
     # written first: the reader of the output may be gone (`| head`)
     path, runs = report(results, scored_on), read_results(results, scored_on)
     print(f'{score_table(runs)}\nreport: {path}')
@@ -187,10 +189,10 @@ def urbansounds_predict(
     csv:bool=False,     # A table with one line for each segment
 ):
     "Predict the classes of sounds and when they are heard; exit status 1 if one failed"
-    from urbansounds_nb import predict
+    from urbansounds_nb import models, predict
     keep_memory()
-    classifier = predict.load_classifier(checkpoint or None, revision or None)
-    if card: return print(predict.model_card(classifier.header).split('---\n')[2])
+    classifier = models.load_classifier(checkpoint or None, revision or None)
+    if card: return print(models.model_card(classifier.header).split('---\n')[2])
     if mic:
         heard = predict.classify_stream(predict.microphone(), 44100, classifier, hop)
         for segment in heard: print(predict.as_text(segment), flush=True)

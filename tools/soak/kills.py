@@ -75,12 +75,12 @@ def here(command, *files, **settings):
     return status, lines(said.getvalue())
 
 def rows(folder):
-    "The lines of scores.csv without the time"
-    return [{name: value for name, value in row.items() if name != 'seconds'} for row in csv.DictReader((Path(folder)/'scores.csv').open())]
+    "The lines of scores.csv without the time, and without the commit, which somebody may make meanwhile"
+    return [{name: value for name, value in row.items() if name not in ('seconds', 'commit')} for row in csv.DictReader((Path(folder)/'scores.csv').open())]
 
 def timeless(run):
-    "All that a run says, apart from times"
-    row, history = {name: value for name, value in run.row.items() if name != 'seconds'}, [{**epoch, 'seconds': 0} for epoch in run.history]
+    "All that a run says, apart from times and the commit"
+    row, history = {name: value for name, value in run.row.items() if name not in ('seconds', 'commit')}, [{**epoch, 'seconds': 0} for epoch in run.history]
     return row, history, run.classes, run.names.tolist(), run.groups.tolist(), run.labels.tolist(), run.logits.tobytes()
 
 def same(folder, other):
