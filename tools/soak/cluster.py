@@ -43,7 +43,7 @@ def workers(function, cluster):
             if ours and (place/'cmdline').read_bytes().startswith(b'ray::' + function.encode()): found.append(int(place.name))
     return found
 
-def wait_until(when, process, seconds=120):
+def wait_until(when, process, seconds=300):
     "Wait until something is so, while a command runs"
     end = time.monotonic() + seconds
     while not (found := when()):
