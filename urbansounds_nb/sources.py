@@ -98,13 +98,14 @@ def _list_rows(path, folder):
         yield row | {'audio': {'bytes': None, 'path': file}, 'slice_file_name': name,
                      'where': where, 'official': official}
 
-# %% ../nbs/00c_sources.ipynb #e0f93bc8
+# %% ../nbs/00c_sources.ipynb #16b71c61
 def _class_names(schema, column):
     "The class names that the `datasets` library stored for a column"
     try: features = json.loads(schema.metadata[b'huggingface'])['info']['features']
     except (KeyError, TypeError, ValueError): return ()
     return features.get(column, {}).get('names') or ()
 
+# %% ../nbs/00c_sources.ipynb #8744642b
 def _stored_rows(path):
     "A row for each row of a Parquet or Arrow file"
     try:
@@ -140,7 +141,7 @@ def _stored_rows(path):
         if getattr(e, 'errno', None): raise
         _refuse(path, 'not Parquet or Arrow, or damaged: copy it again')
 
-# %% ../nbs/00c_sources.ipynb #9d6b11b9
+# %% ../nbs/00c_sources.ipynb #f58c7c4b
 _SPLITS = set('train test validation valid val dev eval data audio'.split())
 
 def _note(text): print(f'note: {printable(text)}', file=sys.stderr)
@@ -166,6 +167,7 @@ def _class_rows(folder):
         audio = {'bytes': None, 'path': str(file)}
         yield row | {'audio': audio, 'where': file, 'official': False}
 
+# %% ../nbs/00c_sources.ipynb #e3b29813
 def _files(folder, *patterns):
     "The files of the first pattern that matches, without hidden ones and caches"
     is_data = lambda path: path.is_file() and not (
@@ -190,7 +192,7 @@ def _folder_rows(folder):
     try: return list(_class_rows(folder))
     except DataError as e: raise problem or e
 
-# %% ../nbs/00c_sources.ipynb #9fb30815
+# %% ../nbs/00c_sources.ipynb #2ba658ee
 class _Member(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, *args):
@@ -217,6 +219,7 @@ def _extract(archive, folder, limit):
     # Checksums of compressed files are at their end
     while archive.fileobj.read(2**20) and (limit := limit - 2**20) > 0: pass
 
+# %% ../nbs/00c_sources.ipynb #aa099afc
 def _extracted(path):
     "The folder of an archive, extracted beside it whenever the archive has changed"
     state, folder = path.stat(), path.with_name(f'{path.name}.extracted')
