@@ -66,16 +66,15 @@ def is_silence(wave:np.ndarray, rate:int)->bool:
     power = power[power > 1e-12]                      # the rest is digital silence
     return not len(power) or power.max() < min(10**(SILENCE_DB/10), 1.6*power.mean())
 
-# %% ../nbs/06_predict.ipynb #b8c87c4f
+# %% ../nbs/06_predict.ipynb #dbcb8998
 class Segment(NamedTuple):
-    "A part of a sound and its prediction"
-    start:float; end:float # s
-    label:str              # A class, `unknown` or `silence`
-    nearest_class:str      # The class with the highest probability; empty for silence
-    probability:float      # Of `nearest_class`; 0 for silence
-    distance:float         # From the nearest class of the training clips
-    reason:str             # Why the answer was refused; empty where it was not
-    probabilities:dict     # Class -> probability; 0 for all classes in silence
+    "A part of a sound (`start` to `end`, in s) and its prediction"
+    start:float; end:float; label:str # A class, `unknown` or `silence`
+    nearest_class:str  # The class with the highest probability; empty for silence
+    probability:float  # Of `nearest_class`; 0 for silence
+    distance:float     # From the nearest class of the training clips; 0: not measured
+    reason:str         # Why the answer was refused; empty where it was not
+    probabilities:dict # Class -> probability; 0 for all classes in silence
 
 def classify_windows(some:list, classifier:AudioClassifier)->list:
     "A `Segment` for each `Window`; all have one rate, and the network is called once"
@@ -244,11 +243,12 @@ def show_prediction(prediction:Prediction, wave:np.ndarray, rate:int):
     below.set(xlabel='time (s)', yticks=[], ylim=(-.4, .4), xlim=(0, seconds))
     return above, below
 
-# %% ../nbs/06_predict.ipynb #4d7f97cd
+# %% ../nbs/06_predict.ipynb #dea8827b
 def as_text(item, width:int=0, most:int=20)->str:
     "A `Prediction` or `Segment` as text; more than `most` segments are summed up"
     column = max(map(len, ('unknown', *item.probabilities)))
-    answer = f'{100*item.probability:.0f} %, distance {item.distance:.1f}'
+    far = f', distance {item.distance:.1f}'*bool(item.distance)   # 0: not measured
+    answer = f'{100*item.probability:.0f} %{far}'
     if item.reason: answer = f'nearest {item.nearest_class} {answer}: {item.reason}'
     answer = f'{item.label:<{column}}  {answer}' if item.nearest_class else item.label
     segments, sums = getattr(item, 'segments', ()), Counter()
