@@ -6,237 +6,195 @@
 __all__ = ['add_digests', 'describe_parts', 'write_part', 'prepared_parts', 'dataset_card', 'push_features', 'prepare_features',
            'MelDataset', 'load_features', 'load_source']
 
-# %% ../nbs/01c_features.ipynb #18b5e732
+# %% ../nbs/01c_features.ipynb #39849c69
 import json, os, sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
+import numpy as np, pyarrow as pa, pyarrow.parquet as pq, torch
 from fastcore.basics import store_attr
 from tqdm.auto import tqdm
-from .audio import audio_bytes, content_digest, read_audio, resample
+from .audio import audio_bytes, content_digest, read_audio
 from .cluster import ray_map
 from .core import (DataError, atomic_write, cache_folder, file_lock,
     hub_errors, hub_token, printable)
 from .dataset import CITATION, COLUMNS, load_clips
 from .spectrogram import FRONT_ENDS, LogMel, same_probe
 
-# %% ../nbs/01c_features.ipynb #2cb83fa4
+# %% ../nbs/01c_features.ipynb #274d0ef1
 def _digest(clip):
     audio = clip['audio']
-    try:
-        is_section = 'start' in audio
-        return content_digest(read_audio(audio)[0] if is_section else audio_bytes(audio))
+    try: sound = read_audio(audio)[0] if 'start' in audio else audio_bytes(audio)
     except (DataError, OSError): return ''
+    return content_digest(sound)
 
-def add_digests(
-    clips,               # Records, of `load_clips`
-    progress:bool=False, # Show a progress bar?
-):
+def add_digests(clips, progress:bool=False):
     "Give each record the digest of its content as `digest`; '' if it cannot be read"
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        digests = tqdm(pool.map(_digest, clips), 'reading', len(clips), unit='clip',
-                       disable=not progress)
-        for clip, digest in zip(clips, digests): clip['digest'] = digest
+        digests = pool.map(_digest, clips)
+        for clip in tqdm(clips, 'reading', unit='clip', disable=not progress):
+            clip['digest'] = next(digests)
 
 def _identity(rows, *more):
     names = 'slice_file_name', 'fsID', 'fold', 'class', 'digest'
     rows = sorted(tuple(row[name] for name in names) for row in rows)
     return content_digest(repr((rows, *more)).encode())
 
-# %% ../nbs/01c_features.ipynb #8abf01a3
-# The settings that stored spectrograms depend on
-_STORED = ('sample_rate', 'n_fft', 'hop_length', 'n_mels', 'f_min', 'f_max', 'top_db',
-           'relative')
-_TYPES = dict.fromkeys((*COLUMNS[1:], 'digest'), pa.string()) | dict(start=pa.float64(),
-    end=pa.float64(), salience=pa.int64(), fold=pa.int64(), classID=pa.int64())
-_SIZE = 100
-
-def describe_parts(
-    clips,             # A list with `classes`, `source` and `embedded`; records with digests
-    front_end:LogMel,
-)->dict:
-    "What every part of a prepared data set says about itself"
-    settings = {name: front_end.settings[name] for name in _STORED}
-    classes = list(clips.classes)
-    return dict(format=1, front_end=settings, probe=front_end.probe(), classes=classes,
-        source=clips.source, embedded=clips.embedded, parts=-(-len(clips)//_SIZE),
-        key=_identity(clips, classes, settings))
+# %% ../nbs/01c_features.ipynb #1289a37c
+_STORED = [name for name in LogMel().settings if name not in ('n_frames', 'padding')]
+_SIZE, _TYPES = 100, dict.fromkeys((*COLUMNS[1:], 'digest'), pa.string())
+_TYPES |= dict.fromkeys(('salience', 'fold', 'classID'), pa.int64())
+_TYPES |= dict.fromkeys(('start', 'end'), pa.float64())
 
 def _part(folder, number): return Path(folder)/f'part-{number:05d}.parquet'
 
-def write_part(
-    folder,
-    number:int,  # Of the part, from 0; it has the clips from 100*number
-    clips,       # Its records, with digests
-    mels,        # For each an array (n_mels, frames) in dB, or why it has none (str)
-    about:dict,  # Of `describe_parts`
-):
-    "Write one part of a prepared data set, completely or not at all"
-    left_out = [[c['class'], mel] for c, mel in zip(clips, mels) if isinstance(mel, str)]
+def describe_parts(clips, front_end:LogMel)->dict:
+    "What every part of a prepared `ClipList` says about it (its records have digests)"
+    settings = {name: front_end.settings[name] for name in _STORED}
+    return dict(front_end=settings, probe=front_end.probe(), classes=clips.classes,
+        source=clips.source, embedded=clips.embedded, parts=-(-len(clips)//_SIZE),
+        key=_identity(clips, clips.classes, settings))
+
+def write_part(folder, number:int, clips, mels, about:dict):
+    """Write a part, completely or not at all: its number from 0, at most 100 records
+    with digests, for each an array (n_mels, frames) in dB or why it has none (str), and
+    the result of `describe_parts`"""
+    left_out = [[c['class'], m] for c, m in zip(clips, mels) if isinstance(m, str)]
     clips = [clip for clip, mel in zip(clips, mels) if not isinstance(mel, str)]
     mels = [np.asarray(mel, np.float16) for mel in mels if not isinstance(mel, str)]
-    counts = Counter(clip['class'] for clip in clips)
-    text = json.dumps(about | dict(counts=counts, left_out=left_out)).encode()
+    about = about | dict(left_out=left_out, counts=Counter(c['class'] for c in clips))
     values = np.concatenate([np.zeros(0, np.float16), *(mel.ravel() for mel in mels)])
-    bands = np.cumsum([0, *(mel.shape[1] for mel in mels for _ in mel)], dtype=np.int32)
-    bands = pa.ListArray.from_arrays(bands, pa.array(values))
+    bands = np.repeat([0, *(mel.shape[1] for mel in mels)], [1, *map(len, mels)])
     rows = np.cumsum([0, *map(len, mels)], dtype=np.int32)
-    columns = {name: pa.array([c[name] for c in clips], t) for name, t in _TYPES.items()}
+    bands = pa.ListArray.from_arrays(bands.cumsum(dtype=np.int32), pa.array(values))
+    columns = {n: pa.array([c[n] for c in clips], t) for n, t in _TYPES.items()}
     table = pa.table({'mel': pa.ListArray.from_arrays(rows, bands)} | columns)
+    text = json.dumps(about).encode()
     metadata = dict(urbansounds=text, urbansounds_digest=content_digest(text))
     with atomic_write(_part(folder, number)) as unfinished:
         pq.write_table(table.replace_schema_metadata(metadata), unfinished,
             compression='zstd', compression_level=1, use_dictionary=[*_TYPES],
             column_encoding={'mel.list.element.list.element': 'BYTE_STREAM_SPLIT'},
-            write_page_checksum=True)
+            write_page_checksum=True, write_statistics=False)
 
-# %% ../nbs/01c_features.ipynb #5234a430
+# %% ../nbs/01c_features.ipynb #9fecc119
 @contextmanager
 def _damage(path):
-    "What fails while a file is read becomes a `DataError`"
     try: yield
     except DataError: raise
-    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, RuntimeError):
-        raise DataError(f'{path}: damaged: delete it and prepare the data again') from None
+    except (pa.ArrowException, OSError, LookupError, RuntimeError, TypeError,
+            ValueError):
+        raise DataError(f'{path}: damaged: delete it, prepare the data again') from None
 
 def _about(path):
     "What a part says about itself; an empty dictionary if the file is not ours"
     with _damage(path):
-        metadata = pq.read_schema(path).metadata or {}
-        if not (text := metadata.get(b'urbansounds')): return {}
-        if content_digest(text).encode() != metadata[b'urbansounds_digest']: raise ValueError
-        return json.loads(text)
+        known = pq.read_schema(path).metadata or {}
+        text, digest = known.get(b'urbansounds', b''), known.get(b'urbansounds_digest')
+        if not text: return {}
+        return json.loads(text if content_digest(text).encode() == digest else '')
 
-def prepared_parts(
-    folder,
-    front_end:LogMel=None, # Compare settings and probe with those of this front end
-)->dict:                   # Path of each part: what it says about itself
-    "The parts of a prepared data set; `DataError` if it is not complete or does not fit"
+def prepared_parts(folder, front_end:LogMel=None)->dict:
+    """Path of each part of a prepared data set: what it says about itself; `DataError`
+    if one is missing, or does not fit the others or the front end"""
     parts = {path: _about(path) for path in sorted(Path(folder).glob('part-*.parquet'))}
     if not parts or not all(parts.values()): raise DataError(
         f'{folder}: not a prepared data set: make one with urbansounds_prepare')
     first, counts = next(iter(parts.values())), Counter()
+    probe, settings = front_end and front_end.probe(), front_end and front_end.settings
     missing = {_part(folder, number) for number in range(first['parts'])} - {*parts}
     if missing: raise DataError(f'{min(missing)}: missing: prepare the data again')
     for path, about in parts.items():
         counts.update(about['counts'])
-        differs = [name for name in _STORED if front_end and
-                   about['front_end'].get(name) != front_end.settings[name]]
         if about['key'] != first['key'] or len(parts) > first['parts']: raise DataError(
             f'{path}: belongs to another data set: delete the folder, prepare it again')
-        if differs: raise DataError(f'{path}: prepared with {differs[0]} '
-            f'{about["front_end"].get(differs[0])}, not {front_end.settings[differs[0]]}: '
-            'prepare the data again with this front end')
-        if front_end and not same_probe(about['probe'], front_end.probe()): raise DataError(
+        for name, value in about['front_end'].items() if settings else ():
+            if value != settings[name]: raise DataError(f'{path}: prepared with {name} '
+                f'{value}, not {settings[name]}: prepare the data again')
+        if probe and not same_probe(about['probe'], probe): raise DataError(
             f'{path}: made by another version of the front end: prepare the data again')
-    for name, reason in (entry for about in parts.values() for entry in about['left_out']):
-        if not counts[name]: raise DataError(f'{folder}: no clip of class {name!r} could be '
-            f'read (the first: {reason}): replace its files, or take the class out')
+    for name, why in (pair for about in parts.values() for pair in about['left_out']):
+        if not counts[name]: raise DataError(f'{folder}: no clip of class {name!r} can '
+            f'be read ({why}): replace its files, or take the class out')
     return parts
 
-# %% ../nbs/01c_features.ipynb #e8942f1b
-def dataset_card(
-    folder, # A prepared data set
-)->str:     # Markdown with the Hub's header
-    "The description that is published with a prepared data set"
+# %% ../nbs/01c_features.ipynb #8785a1e4
+def dataset_card(folder)->str:
+    "The description of a prepared data set: Markdown with the header of the Hub"
     counts, abouts = Counter(), [*prepared_parts(folder).values()]
     for about in abouts: counts.update(about['counts'])
-    settings, source = abouts[0]['front_end'], printable(abouts[0]['source'])
+    source, settings = printable(about['source']), about['front_end'].items()
     urban = 'urbansound8k' in source.lower()
-    return '\n'.join(['---', *(['license: cc-by-nc-4.0'] if urban else []),
-        'task_categories: [audio-classification]',
-        'configs: [{config_name: default, data_files: part-*.parquet}]', '---',
-        '# Log-mel spectrograms', f'Made from {source} with urbansounds_nb. Column `mel`: '
-        '(n_mels, frames) in dB, half precision. Column `digest`: the content of the file. '
-        'A sample_rate of 0 stands for the rate of each file.', '',
-        *(f'- {name}: {value}' for name, value in settings.items()), '',
-        '| class | clips |', '|---|---|',
-        *(f'| {printable(name)} | {n} |' for name, n in sorted(counts.items())), '',
-        *([f'The recordings: {CITATION}, CC BY-NC. Use the ten official folds (`fold`); '
-           'never split at random.'] if urban else []), ''])
+    return '\n'.join(['---', *['license: cc-by-nc-4.0']*urban,
+        'task_categories: [audio-classification]', '---', '# Log-mel spectrograms',
+        f'Made from {source} with urbansounds_nb. Column `mel`: (n_mels, frames), dB. '
+        'Column `digest`: content of the file.', *[f'Recordings: {CITATION}, CC BY-NC. '
+        'Use the ten official folds (`fold`), never a random split.']*urban, '',
+        *(f'- {name}: {value}' for name, value in settings), '', '| class | clips |',
+        '|---|---|', *(f'| {printable(c)} | {n} |' for c, n in sorted(counts.items()))])
 
-def push_features(
-    folder,             # A prepared data set
-    name:str,           # Of the repository: `user/name`
-    private:bool=False, # Readable by you alone?
-):
-    "Publish a prepared data set on the Hub, once all of its parts have been checked"
+def push_features(folder, name:str, private:bool=False):
+    "Publish a prepared data set on the Hub as `user/name`, once its parts were checked"
     from huggingface_hub import HfApi
-    api = HfApi(token=hub_token())
+    api, kind = HfApi(token=hub_token()), dict(repo_id=name, repo_type='dataset')
     for path in prepared_parts(folder): _read_part(path)
     with hub_errors(name):
-        api.create_repo(name, repo_type='dataset', private=private, exist_ok=True)
-        api.upload_folder(repo_id=name, repo_type='dataset', folder_path=folder,
-            allow_patterns=['part-*.parquet', 'README.md'], delete_patterns='part-*.parquet')
+        api.create_repo(**kind, private=private, exist_ok=True)
+        api.upload_folder(**kind, folder_path=folder, delete_patterns='part-*.parquet',
+                          allow_patterns=['part-*.parquet', 'README.md'])
 
-# %% ../nbs/01c_features.ipynb #67292e85
-def _sound(clip, front_end):
-    "Samples and sample rate of a clip, or why there are none"
-    try: wave, rate = read_audio(clip['audio'], name=clip['slice_file_name'])
-    except (DataError, OSError) as e: return str(e)
-    new_rate = front_end.sample_rate or rate
-    return resample(wave, rate, new_rate), new_rate
-
+# %% ../nbs/01c_features.ipynb #a919ee77
 def _mels(front_end, number, clips):
-    "Number of a part; for each clip an array (n_mels, frames) in dB, or why it has none"
-    found, alike = [_sound(clip, front_end) for clip in clips], {}
-    for place, sound in enumerate(found):
-        if isinstance(sound, str): continue
-        alike.setdefault((len(sound[0]), sound[1]), []).append(place)
-    for (_, rate), places in alike.items():
-        waves = torch.from_numpy(np.stack([found[place][0] for place in places]))
-        with torch.inference_mode(): mels = front_end(waves, rate).half().numpy()
-        for place, mel in zip(places, mels): found[place] = mel
+    "Number of a part, and for each clip (n_mels, frames) in dB or why it has none"
+    found = []
+    for start in range(0, len(clips), 10):
+        sounds = []
+        for clip in clips[start:start+10]:
+            try: sounds.append(read_audio(clip['audio'], name=clip['slice_file_name']))
+            except (DataError, OSError) as e: sounds.append(str(e))
+        mels = iter(front_end.clip_mels([s for s in sounds if not isinstance(s, str)]))
+        found += [s if isinstance(s, str) else next(mels).half().numpy()
+                  for s in sounds]
     return number, found
 
 def _with_sound(clip):
-    "A record for a machine that cannot read its file"
     audio = clip['audio']
     try: sent = read_audio(audio) if 'start' in audio else {'bytes': audio_bytes(audio)}
     except (DataError, OSError): return clip
     return clip | {'audio': sent}
 
-def _write_parts(clips, folder, front_end, about, numbers, bar, engine):
-    of = lambda number, size=_SIZE: clips[size*number:size*(number+1)]
-    def done(number, mels):
-        write_part(folder, number, of(number), mels, about)
-        bar.update(len(mels))
+def _write_parts(clips, folder, front_end, about, left, progress, engine):
+    part = lambda number: [*clips[_SIZE*number:_SIZE*(number+1)]]
+    bar = tqdm(desc='preparing', unit='part', total=about['parts'],
+               initial=about['parts']-len(left), disable=not progress)
+    def write(made):
+        write_part(folder, made[0], part(made[0]), made[1], about)
+        bar.update()
     if engine == 'ray':
-        jobs = ((number, [*map(_with_sound, of(number))]) for number in numbers)
-        return ray_map(_mels, jobs, lambda result: done(*result), front_end)
-    def begin(number):
-        tens = range(number*_SIZE//10, (number+1)*_SIZE//10)
-        return number, pool.map(lambda ten: _mels(front_end, ten, of(ten, 10))[1], tens)
+        jobs = ((number, [*map(_with_sound, part(number))]) for number in left)
+        return ray_map(_mels, jobs, write, front_end)
     threads = torch.get_num_threads()
-    # The clips are shared among threads, so each transform has one.
+    # The parts are shared among threads, so each transform has one.
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            begun = map(begin, numbers)
-            now = next(begun, None)
-            while now:
-                following = next(begun, None)
-                done(now[0], sum(now[1], []))
-                now = following
+        with ThreadPoolExecutor(os.cpu_count()) as pool, bar:
+            for _ in pool.map(lambda n: write(_mels(front_end, n, part(n))), left): pass
     finally: torch.set_num_threads(threads)
 
-# %% ../nbs/01c_features.ipynb #e8436726
+# %% ../nbs/01c_features.ipynb #716eaf6c
 def _unfinished(folder, about):
     "Numbers of the parts that are still to be made"
-    paths, finished = [*folder.glob('part-*')], []
+    paths, finished = [*folder.glob('part-*')], set()
     others = not paths and folder.exists() and any(folder.iterdir())
     for path in paths:
         try: made = _about(path)
         except DataError: continue
-        others |= made.get('key') != about['key']
-        if not others and same_probe(made['probe'], about['probe']): finished.append(path)
-    if others: raise DataError(
-        f'{folder}: holds something else (other clips or settings): give another folder')
+        others = others or made.get('key') != about['key']
+        if not others and same_probe(made['probe'], about['probe']): finished.add(path)
+    if others: raise DataError(f'{folder}: holds something else (other clips or '
+                               'settings): give another folder')
+    if len(finished) == about['parts'] and not (folder/'README.md').exists(): return [0]
     return [n for n in range(about['parts']) if _part(folder, n) not in finished]
 
 def _front_end(front_end):
@@ -255,21 +213,18 @@ def prepare_features(
     front_end, clips = _front_end(front_end), source
     if engine not in ('local', 'ray'):
         raise DataError(f"unknown engine {engine!r}: choose 'local' or 'ray'")
-    if isinstance(source, (str, Path)):
+    if not hasattr(source, 'classes'):
         place = Path(source).expanduser()
-        if place.is_dir() and any(_about(path) for path in place.glob('part-*.parquet')):
-            return place
+        files = place.glob('part-*.parquet') if place.is_dir() else ()
+        if any(map(_about, files)): return place
         clips = load_clips(source)
     add_digests(clips, progress)
     about = describe_parts(clips, front_end)
-    name = f'mel{front_end.n_mels}-{about["key"]}'
-    folder = Path(folder or cache_folder()/'prepared'/name).expanduser()
-    if _unfinished(folder, about) or not (folder/'README.md').exists():
+    folder = Path(folder or cache_folder()/'prepared'/about['key']).expanduser()
+    if _unfinished(folder, about):
         with file_lock(folder):
             left = _unfinished(folder, about)
-            done = len(clips) - sum(len(clips[_SIZE*n:_SIZE*(n+1)]) for n in left)
-            with tqdm(clips, 'preparing', initial=done, unit='clip', disable=not progress) as bar:
-                _write_parts(clips, folder, front_end, about, left, bar, engine)
+            _write_parts(clips, folder, front_end, about, left, progress, engine)
             try: card = dataset_card(folder)
             except DataError:
                 for path in folder.glob('part-*'): path.unlink()
@@ -277,31 +232,26 @@ def prepare_features(
                 raise
             with atomic_write(folder/'README.md') as unfinished:
                 unfinished.write_text(card, encoding='utf-8')
-    for made in prepared_parts(folder, front_end).values():
-        for _, reason in made['left_out']:
-            tqdm.write(f'left out: {printable(reason)}', file=sys.stderr)
+    parts = prepared_parts(folder, front_end)
+    for _, reason in (pair for made in parts.values() for pair in made['left_out']):
+        tqdm.write(f'left out: {printable(reason)}', file=sys.stderr)
     return folder
 
-# %% ../nbs/01c_features.ipynb #3e116db9
+# %% ../nbs/01c_features.ipynb #ee955fd6
 class MelDataset:
     "A prepared data set in memory"
     def __init__(self,
-        mel,       # (clips, n_mels, n_frames) float16, in dB
-        lengths,   # (clips,) frames that contain sound
-        labels,    # (clips,) int64, positions in `classes`
-        columns,   # Name of a column: array (clips,)
-        classes,   # Names of the classes (tuple)
-        front_end, # `LogMel`
-        source='', # Name of the data, fit to be published
-        embedded=False, # Are they the embedded data?
-        left_out=(),    # Why clips could not be read (list of str)
+        mel, lengths, labels, # (clips, n_mels, n_frames) float16 in dB; frames; classes
+        columns, classes,     # Name of a column: array (clips,); tuple of names
+        front_end,            # `LogMel`
+        source='', embedded=False, left_out=(), # name of the data; reasons (str)
     ): store_attr()
 
     def __len__(self): return len(self.labels)
 
     def __repr__(self):
-        folds, shape = len({*self.columns['fold'].tolist()}), tuple(self.mel.shape[1:])
-        return f'{len(self)} clips, {len(self.classes)} classes, {folds} folds, mel {shape}'
+        n_folds, mel = len({*self.columns['fold'].tolist()}), tuple(self.mel.shape[1:])
+        return f'{len(self)} clips, {len(self.classes)} classes, {n_folds} folds, {mel}'
 
     @property
     def digest(self)->str:
@@ -309,7 +259,6 @@ class MelDataset:
         columns = {name: self.columns[name].tolist() for name in _TYPES}
         return _identity(dict(zip(columns, row)) for row in zip(*columns.values()))
 
-# %% ../nbs/01c_features.ipynb #86203d0f
 def _read_part(path):
     with _damage(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         table = file.read()
@@ -321,40 +270,34 @@ def _load_part(path, front_end, mel, lengths):
     with _damage(path):
         table = _read_part(path)
         column = table['mel'].combine_chunks()
-        values, starts = column.values.values.to_numpy(), column.values.offsets.to_numpy()
-        rows = column.offsets.to_numpy()
+        if len(column) != len(mel): raise ValueError
+        rows, bands = column.offsets.to_numpy(), column.values.offsets.to_numpy()
+        values = column.values.values.to_numpy()
         for row, (first, end) in enumerate(zip(rows[:-1], rows[1:])):
-            bands = values[starts[first]:starts[end]].reshape(end-first, -1)
-            clip = torch.from_numpy(bands.astype(np.float32))
+            clip = values[bands[first]:bands[end]].reshape(end-first, -1)
+            clip = torch.from_numpy(clip.astype(np.float32))
             mel[row], lengths[row] = front_end.fit(clip), front_end.length(clip)
         return table.drop_columns('mel').replace_schema_metadata()
 
-def load_features(
-    folder,            # A prepared data set
-    front_end='mel64', # Name in `FRONT_ENDS`, or a `LogMel`: how clips get one length
-)->MelDataset:
-    "Read a prepared data set; `DataError` if a part is damaged, missing or does not fit"
+def load_features(folder, front_end='mel64')->MelDataset:
+    "Read a prepared data set; `DataError` if a part is damaged, missing or unfit"
     front_end = _front_end(front_end)
     parts = prepared_parts(folder, front_end)
-    about, shape = next(iter(parts.values())), (front_end.n_mels, front_end.n_frames)
+    sizes = [sum(about['counts'].values()) for about in parts.values()]
+    shape = sum(sizes), front_end.n_mels, front_end.n_frames
+    mel = torch.empty(*shape, dtype=torch.float16)
+    lengths = torch.empty(len(mel), dtype=torch.long)
+    load = lambda path, *out: _load_part(path, front_end, *out)
     with _damage(folder), ThreadPoolExecutor(os.cpu_count()) as pool:
-        sizes = [sum(about['counts'].values()) for about in parts.values()]
-        mel = torch.empty(sum(sizes), *shape, dtype=torch.float16)
-        lengths = torch.empty(len(mel), dtype=torch.long)
-        load = lambda path, *out: _load_part(path, front_end, *out)
         tables = pool.map(load, parts, mel.split(sizes), lengths.split(sizes))
-        rows, classes = pa.concat_tables(tables), tuple(about['classes'])
+        rows, about = pa.concat_tables(tables), next(iter(parts.values()))
         columns = {name: np.array(rows[name].to_pylist()) for name in _TYPES}
-        names = [classes[number] for number in columns['classID']]
-        if names != columns['class'].tolist(): raise ValueError
+        labels, classes = torch.tensor(columns['classID']), tuple(about['classes'])
+        if [classes[n] for n in labels] != columns['class'].tolist(): raise ValueError
     left_out = [reason for about in parts.values() for _, reason in about['left_out']]
-    return MelDataset(mel, lengths, torch.tensor(columns['classID']), columns, classes,
-                      front_end, about['source'], about['embedded'], left_out)
+    return MelDataset(mel, lengths, labels, columns, classes, front_end,
+                      about['source'], about['embedded'], left_out)
 
-def load_source(
-    source='synthetic', # As for `prepare_features`
-    front_end='mel64',  # Name in `FRONT_ENDS`, or a `LogMel`
-    **kwargs,           # To `prepare_features`
-)->MelDataset:
-    "Load a source; prepare it first, unless that was done before"
+def load_source(source='synthetic', front_end='mel64', **kwargs)->MelDataset:
+    "Load what `prepare_features` prepares, unless that was done before"
     return load_features(prepare_features(source, front_end, **kwargs), front_end)

@@ -35,10 +35,11 @@ def mel_filters(
                               2*sample_rate, norm='slaney', mel_scale='slaney')
     return filters[:n_fft//2+1].T.contiguous()
 
-# %% ../nbs/01_spectrogram.ipynb #2f250bab
+# %% ../nbs/01_spectrogram.ipynb #1f3d599b
 class PlainLogMel(nn.Module):
     "Log-mel spectrogram in its simplest form, with which `LogMel` is compared"
-    def __init__(self, sample_rate=22050, n_fft=1024, hop_length=512, n_mels=64, top_db=80):
+    def __init__(self, sample_rate=22050, n_fft=1024, hop_length=512, n_mels=64,
+                 top_db=80.):
         super().__init__()
         store_attr()
 
@@ -50,18 +51,6 @@ class PlainLogMel(nn.Module):
         filters = mel_filters(self.sample_rate, self.n_fft, self.n_mels).to(wave.dtype)
         decibels = 10*torch.log10((filters @ spectrum.abs()**2).clamp(min=1e-30))
         return (decibels - decibels.amax((1, 2), keepdim=True)).clamp(min=-self.top_db)
-
-# %% ../nbs/01_spectrogram.ipynb #42c07f56
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
-def _filter_groups(*settings):
-    "For each 16 filters the real and imaginary parts that they use, and their weights"
-    groups = []
-    for filters in mel_filters(*settings).split(16):
-        used = filters.any(0).nonzero()[:, 0].tolist() or [0]
-        weights = filters[:, used[0]:used[-1]+1].T.repeat_interleave(2, 0)
-        groups.append((slice(2*used[0], 2*used[-1]+2), weights))
-    return groups
 
 # %% ../nbs/01_spectrogram.ipynb #8472f3f4
 class LogMel(nn.Module):
@@ -98,7 +87,18 @@ class LogMel(nn.Module):
         with torch.autocast(wave.device.type, enabled=False):
             return torch.cat([self._decibels(waves, groups) for waves in few])
 
-# %% ../nbs/01_spectrogram.ipynb #64abc081
+# %% ../nbs/01_spectrogram.ipynb #d97c43b3
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _filter_groups(*settings):
+    "For each 16 filters the real and imaginary parts that they use, and their weights"
+    groups = []
+    for filters in mel_filters(*settings).split(16):
+        used = filters.any(0).nonzero()[:, 0].tolist() or [0]
+        weights = filters[:, used[0]:used[-1]+1].T.repeat_interleave(2, 0)
+        groups.append((slice(2*used[0], 2*used[-1]+2), weights))
+    return groups
+
 @patch
 def _energy(self:LogMel, frames, groups):
     "Energy of windowed frames (n, n_fft) in each band: (n, n_mels)"
@@ -120,29 +120,34 @@ def _decibels(self:LogMel, wave, groups):
     mel = torch.maximum(energy, floor).log10_().mul_(10).mT
     return mel-mel.amax((1, 2), keepdim=True) if self.relative else mel
 
-# %% ../nbs/01_spectrogram.ipynb #fd97a29b
+# %% ../nbs/01_spectrogram.ipynb #720a785e
 @patch
-def clip_mel(self:LogMel,
-    wave:np.ndarray,  # (samples,) float32
-    rate:int,         # Its sample rate (Hz)
-)->Tensor:            # (n_mels, frames) in dB
-    "Spectrogram of one clip, resampled to the front end's rate"
-    if self.sample_rate:
-        wave, rate = resample(wave, rate, self.sample_rate), self.sample_rate
-    with torch.inference_mode():
-        return self(torch.from_numpy(wave)[None].to(self.window.device), rate)[0]
+def clip_mels(self:LogMel, sounds)->list:
+    "(n_mels, frames) in dB of each clip ((samples,), rate); equal lengths in one batch"
+    alike, mels = {}, [None]*len(sounds)
+    for place, (wave, rate) in enumerate(sounds):
+        new_rate = self.sample_rate or rate
+        wave = resample(wave, rate, new_rate)
+        alike.setdefault((len(wave), new_rate), []).append((place, wave))
+    for (_, rate), some in alike.items():
+        waves = torch.from_numpy(np.stack([wave for _, wave in some]))
+        with torch.inference_mode(): found = self(waves.to(self.window.device), rate)
+        for (place, _), mel in zip(some, found): mels[place] = mel
+    return mels
 
 @patch
-def band_hz(self:LogMel,
-    sample_rate:int=0,  # If the front end has none of its own (Hz)
-)->np.ndarray:          # (n_mels,)
-    "Centre frequency of each band (Hz)"
+def clip_mel(self:LogMel, wave:np.ndarray, rate:int)->Tensor:
+    "(n_mels, frames) in dB of one clip (samples,) at any sample rate (Hz)"
+    return self.clip_mels([(wave, rate)])[0]
+
+@patch
+def band_hz(self:LogMel, sample_rate:int=0)->np.ndarray:
+    "Centre frequency (Hz) of each band (n_mels,)"
     rate, n_fft = self.sample_rate or sample_rate, 2**15
     # Not from the cache, as filters for such a long window are large.
     filters = mel_filters.__wrapped__(rate, n_fft, self.n_mels, self.f_min, self.f_max)
     return filters.argmax(1).numpy()*rate/n_fft
 
-# %% ../nbs/01_spectrogram.ipynb #c8743ffc
 def show_mel(
     mel,               # (n_mels, frames) in dB
     front_end,         # The `LogMel` that made it: gives seconds and hertz
@@ -172,12 +177,11 @@ FRONT_ENDS = {
     'native': dict(sample_rate=0, n_fft=2048, hop_length=512, n_mels=128, relative=True,
         n_frames=1501, padding='floor')}
 
-# %% ../nbs/01_spectrogram.ipynb #c414f4ac
+# %% ../nbs/01_spectrogram.ipynb #0d8f1c6c
 @patch
-def is_silent(self:LogMel,
-    mel:Tensor,  # (batch, n_mels, frames) in dB
-)->Tensor:       # (batch, frames) bool
-    "True for frames in runs of three or more at the floor, unless the whole clip is"
+def is_silent(self:LogMel, mel:Tensor)->Tensor:
+    """Of spectrograms (batch, n_mels, frames) the frames (batch, frames) in runs of at
+    least three at the floor; none if the whole clip is"""
     # Stored half-precision numbers are rounded by up to .03 dB at -80 dB.
     sound = (mel.amax(1) > mel.amin((1, 2))[:, None] + .1).float()
     # 0 for each three silent frames in a row, then 1 for each of the three
@@ -192,10 +196,8 @@ def _sounding(self:LogMel, mel):
     return mel[:, ~self.is_silent(mel[None])[0]]
 
 @patch
-def fit(self:LogMel,
-    mel:Tensor,  # (n_mels, frames) of one clip, in dB
-)->Tensor:       # (n_mels, n_frames)
-    "Remove digital silence; then cut, repeat, or continue at the floor"
+def fit(self:LogMel, mel:Tensor)->Tensor:
+    "One clip (n_mels, frames) without silence, cut or filled to (n_mels, n_frames)"
     mel = self._sounding(mel)[:, :self.n_frames]
     missing = self.n_frames-mel.shape[1]
     if missing and self.padding == 'floor':
@@ -209,12 +211,9 @@ def length(self:LogMel, mel)->int:
     if self.padding == 'repeat': return self.n_frames
     return min(self._sounding(mel).shape[1], self.n_frames)
 
-# %% ../nbs/01_spectrogram.ipynb #ede8b4e9
-def show_grid(
-    clips,      # Records; the first of each class is drawn
-    front_end,  # `LogMel`
-):
-    "One spectrogram per class, five in a row; returns the axes (rows, 5)"
+# %% ../nbs/01_spectrogram.ipynb #68f19f0a
+def show_grid(clips, front_end):
+    "Spectrograms of the first record of each class; returns the axes (rows, 5)"
     import matplotlib.pyplot as plt
     firsts = {clip['class']: clip for clip in reversed(clips)}
     rows, grid = -(-len(firsts)//5), dict(layout='constrained', squeeze=False)
