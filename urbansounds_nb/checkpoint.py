@@ -60,7 +60,7 @@ def _names(value):
     new = {*value} - {'unknown', 'silence'} if named else ()
     return len(new) == len(value) and 0 < len(value) <= 10_000
 
-# %% ../nbs/03b_checkpoint.ipynb #31c58253
+# %% ../nbs/03b_checkpoint.ipynb #f2c0d74f
 # the lines of a model's card
 _TEXTS = ('trained_on', 'licence', 'citation', 'score', 'calibration', 'rejection',
           'not_for')
@@ -68,14 +68,15 @@ _FIELDS = dict.fromkeys(('name', *_TEXTS), (lambda x: isinstance(x, str), 'a tex
     'classes': (_names, 'a list of different names (not unknown or silence)'),
     'front_end': (lambda x: all(_setting(*item) for item in x.items()),
                   'settings in range'),
-    'network': (lambda x: isinstance(x['class'], str) and all(
-        _argument(*item) for item in x['arguments'].items()), 'arguments in range'),
+    'network': (lambda x: isinstance(x['class'], str)
+                and all(_argument(*y) for y in x['arguments'].items()),
+                'a class and arguments in range'),
     'results': (lambda x: type(x) is dict, 'a table'),
     'sample_rate': (_number(1000, 192_000), 'from 1000 to 192000'),
     'temperature': (_number(1e-3, 1e3), 'from 0.001 to 1000'),
     'min_confidence': (_number(0, 1), 'from 0 to 1'),
     'ood_threshold': (_number(0, math.inf), 'at least 0'),
-    'recall': (lambda x: all(map(_number(0, 1), x.values())), 'shares'),
+    'recall': (lambda x: all(map(_number(0, 1), x.values())), 'shares by class'),
 }
 
 def check_header(

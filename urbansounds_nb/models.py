@@ -6,7 +6,7 @@
 __all__ = ['ARCHITECTURES', 'default_classifier', 'Standardise', 'AudioClassifier', 'Architecture', 'build_classifier',
            'model_costs', 'load_classifier', 'push_classifier']
 
-# %% ../nbs/03a_models.ipynb #d980bc62
+# %% ../nbs/03a_models.ipynb #bfdbc41a
 import math, re
 from functools import lru_cache
 from importlib.resources import files
@@ -21,7 +21,7 @@ from .audio import as_mono_float32
 from .checkpoint import (
     checkpoint_errors, model_card, read_checkpoint, write_checkpoint)
 from .cnn import AudioCNN1D, DurationTable, ResidualCNN, SBCNN
-from .core import DataError, hub_errors, hub_token
+from .core import DataError, hub_errors, hub_token, printable
 from .rejection import MahalanobisDetector
 from .spectrogram import FRONT_ENDS, LogMel
 from .transformer import (
@@ -46,7 +46,7 @@ class Standardise(nn.Module):
             self.std[band] = std.clamp(min=1e-3)
         return self
 
-# %% ../nbs/03a_models.ipynb #86b63559
+# %% ../nbs/03a_models.ipynb #27d6f753
 class AudioClassifier(nn.Module):
     "Front end, scaling, network, class names, temperature and rejection as one model"
     def __init__(self,
@@ -83,7 +83,8 @@ class AudioClassifier(nn.Module):
 
     def __repr__(self):
         settings = [f'{name} {getattr(self, name):.2f}' for name in _THRESHOLDS]
-        return f'{self.name}, {len(self.classes)} classes, ' + ', '.join(settings)
+        name = self.name or type(self.network).__name__
+        return ', '.join([name, f'{len(self.classes)} classes', *settings])
 
 _THRESHOLDS = ('temperature', 'min_confidence', 'ood_threshold')
 
@@ -209,13 +210,14 @@ def save(self:AudioClassifier,
         network=self.network_settings, front_end=self.front_end.settings)
     write_checkpoint(path, self.state_dict(), header)
 
-# %% ../nbs/03a_models.ipynb #e635ec09
+# %% ../nbs/03a_models.ipynb #6b6b9bf2
 _NETWORKS = {network.__name__: network for network in (
     ResidualCNN, ConvTransformer, AudioCNN1D, AudioTransformer, SBCNN, DurationTable)}
 
 def _build(header, tensors):
     "The model that a checked header describes, with the tensors of its file"
-    front_end = LogMel(**header['front_end'])
+    front_end, kind = LogMel(**header['front_end']), header['network']['class']
+    if kind not in _NETWORKS: raise ValueError(f'unknown class {printable(kind)[:40]}')
     as_tuple = lambda x: tuple(map(as_tuple, x)) if isinstance(x, list) else x
     arguments = {x: as_tuple(y) for x, y in header['network']['arguments'].items()}
     arguments |= _sizes(front_end, header['classes'])
@@ -223,7 +225,7 @@ def _build(header, tensors):
     detector = tensors.get('detector.means')
     with torch.device('meta'):
         if detector is not None: detector = MahalanobisDetector(*detector.shape)
-        network = _NETWORKS[header['network']['class']](**arguments)
+        network = _NETWORKS[kind](**arguments)
         model = AudioClassifier(network, front_end, header['classes'],
                                 detector=detector, header=header, **settings)
     shapes = lambda some: {name: (x.shape, x.dtype) for name, x in some.items()}
