@@ -177,16 +177,17 @@ FRONT_ENDS = {
     'native': dict(sample_rate=0, n_fft=2048, hop_length=512, n_mels=128, relative=True,
         n_frames=1501, padding='floor')}
 
-# %% ../nbs/01_spectrogram.ipynb #0d8f1c6c
+# %% ../nbs/01_spectrogram.ipynb #f2b29cdb
 @patch
 def is_silent(self:LogMel, mel:Tensor)->Tensor:
     """Of spectrograms (batch, n_mels, frames) the frames (batch, frames) in runs of at
     least three at the floor; none if the whole clip is"""
     # Stored half-precision numbers are rounded by up to .03 dB at -80 dB.
-    sound = (mel.amax(1) > mel.amin((1, 2))[:, None] + .1).float()
-    # 0 for each three silent frames in a row, then 1 for each of the three
-    triples = nn.functional.max_pool1d(nn.functional.pad(sound, (2, 2), value=1.), 3, 1)
-    runs = nn.functional.max_pool1d(1-triples, 3, 1) > 0
+    sound = mel.amax(1) > mel.amin((1, 2))[:, None] + .1
+    sound = nn.functional.pad(sound, (2, 2), value=True)
+    # False for each three silent frames in a row, then True for each of the three
+    triples = sound[:, :-2] | sound[:, 1:-1] | sound[:, 2:]
+    runs = ~(triples[:, :-2] & triples[:, 1:-1] & triples[:, 2:])
     return runs & ~runs.all(1, keepdim=True)
 
 @patch
