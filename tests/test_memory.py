@@ -26,15 +26,16 @@ print(before, peak())
 PREPARE = '''
 import io
 import numpy as np, soundfile as sf
-from urbansounds_nb.spectrogram import LogMel, prepare_mels
-import datasets
+from urbansounds_nb.dataset import ClipList
+from urbansounds_nb.features import prepare_features
+from urbansounds_nb.spectrogram import LogMel
 file = io.BytesIO()
 sf.write(file, np.random.default_rng(0).uniform(-1, 1, 24000).astype('float32'), 8000, format='WAV')
 audio = dict(bytes=file.getvalue(), path=None)
-clip = dict(audio=audio, fsID=1, start=0., end=3., salience=1, fold=1, classID=3) | {'class': 'dog_bark'}
+clip = dict(audio=audio, fsID='1', start=0., end=3., salience=1, fold=1, classID=0) | {'class': 'dog_bark'}
 clips = [clip | {'slice_file_name': f'{n}.wav'} for n in range(int(sys.argv[1]))]
 front_end = LogMel(sample_rate=8000, n_fft=128, hop_length=64, n_mels=128)   # 96 kB for each clip
-assert not prepare_mels(clips, sys.argv[2], front_end, progress=False)
+prepare_features(ClipList(clips, ('dog_bark',), 'noise', False), front_end, sys.argv[2], progress=False)
 print(peak())
 '''
 

@@ -8,10 +8,10 @@ from collections import Counter
 from pathlib import Path
 from audio import BENCH, write_rows
 from hub_server import serving
-from urbansounds_nb.spectrogram import prepared
+from urbansounds_nb.features import prepare_features
 
 TOKEN, SHIPPED = 'hf_marker_that_must_not_leak', Path(__file__).resolve().parents[2]/'urbansounds_nb'/'checkpoint.safetensors'
-PUSH_MODEL = "import sys; from urbansounds_nb.dataset import one_line_errors; from urbansounds_nb.predict import push_to_hub\nwith one_line_errors(): push_to_hub(*sys.argv[1:])"
+PUSH_MODEL = "import sys; from urbansounds_nb.core import cli_errors; from urbansounds_nb.models import push_classifier\nwith cli_errors(): push_classifier(*sys.argv[1:])"
 
 def push_mels(mels): return Path(sys.executable).with_name('urbansounds_prepare'), '--data', mels, '--push-to-hub', 'me/mels'
 def push_model(_): return sys.executable, '-c', PUSH_MODEL, SHIPPED, 'me/sounds'
@@ -74,7 +74,7 @@ def main():
     parser.add_argument('--rounds', type=int, default=5, help='attempts of each kind')
     arguments, found, chance = parser.parse_args(), {}, random.Random(0)
     with tempfile.TemporaryDirectory() as place:
-        mels = prepared(folder=Path(place)/'mels', progress=False)
+        mels = prepare_features(folder=Path(place)/'mels', progress=False)
         for what, push in dict(spectrograms=push_mels, model=push_model).items():
             for name, fault in FAULTS.items(): found[f'{what}, {name}'] = Counter(met(push, mels, place, *fault) for _ in range(arguments.rounds))
             found[f'{what}, killed on the way'] = Counter(killed(push, mels, place, chance.uniform(0, .6)) for _ in range(arguments.rounds))
