@@ -26,9 +26,8 @@ from .study import (RESULTS_VERSION, Run, Study, environment,
 from .training import Ensemble, autocast, predict_logits, train
 from .transformer import MaskedSpectrogramModel
 
-# %% ../nbs/04_crossval.ipynb #11c80752
+# %% ../nbs/04_crossval.ipynb #f5421d0b
 def _list(items): return ', '.join(map(str, items))
-
 def split(columns:dict, fold:int, scored_on:str='test')->tuple:
     "Rows to train on and rows to score; `DataError` if a recording has clips in both"
     folds, present = columns['fold'], sorted(set(columns['fold'].tolist()))
@@ -51,10 +50,9 @@ def split(columns:dict, fold:int, scored_on:str='test')->tuple:
     check_folds(columns['fsID'][np.concatenate([train_rows, rows])], sides)
     return torch.from_numpy(train_rows), torch.from_numpy(rows)
 
-# %% ../nbs/04_crossval.ipynb #b4fe1976
+# %% ../nbs/04_crossval.ipynb #82d90a67
 def _build(experiment, classes):
     return build_classifier(experiment.architecture, classes, **experiment.network)
-
 def run_identity(data, experiment:Experiment, threads:int=0)->dict:
     "All that can change a run's numbers; threads 0: as many as this process uses"
     model = _build(experiment, data.classes)
@@ -79,9 +77,8 @@ def _unfinished(folder, stem, digest, precision):
     digest = short_digest(digest, torch.__version__, gpu, number)
     return folder/'unfinished'/f'{stem}-{digest}.safetensors'
 
-# %% ../nbs/04_crossval.ipynb #c66ba870
+# %% ../nbs/04_crossval.ipynb #20868705
 def _note_epoch(data, rows, recipe, news, tick):
-    "For `train`: accuracy on the scored clips and seconds of each epoch"
     labels, last = data.labels[rows].numpy(), [time.monotonic()]
     def note(model, entry):
         logits = predict_logits(model, data, rows, precision=recipe.precision)
@@ -124,7 +121,7 @@ def _train(data, experiment, rows, recipe, seed, checkpoint, digest, **options):
     return model, train(model, data, rows, recipe, augment=experiment.augmentation,
                         checkpoint=checkpoint, **how, **options)
 
-# %% ../nbs/04_crossval.ipynb #f9ab1c9c
+# %% ../nbs/04_crossval.ipynb #3449eb24
 def run_fold(
     data,                   # `MelDataset` in the front end of the experiment
     experiment,             # `Experiment` from `get_experiment`, or its name
@@ -137,14 +134,16 @@ def run_fold(
     "Train and score one run, unless it is finished; interrupted work continues"
     if isinstance(experiment, str): experiment = get_experiment(experiment)
     study, name = Study(folder), experiment.name
-    study.admit(data)
     train_rows, rows = split(data.columns, fold, scored_on)
+    study.admit(data)
     recipe = experiment.recipe.within(len(train_rows))
     identity, key = run_identity(data, experiment), (name, scored_on, fold, seed)
     path, digest = study.path(*key), identity_digest(identity)
     checkpoint = _unfinished(study.folder, path.stem, digest, recipe.precision)
     with file_lock(checkpoint.with_name(path.stem)):
-        if run := study.finished(path, identity): return run
+        if path.exists():
+            study.check(run := study.read_run(path), identity)
+            return run
         news = f'{name} fold {fold} seed {seed}', len(train_rows)
         model, history = _train(data, experiment, train_rows, recipe, seed, checkpoint,
             digest, teacher=load_teachers(study, identity, scored_on, fold),
@@ -162,7 +161,7 @@ def run_fold(
         for left in checkpoint.parent.glob(f'{checkpoint.stem}.*'): left.unlink()
     return run
 
-# %% ../nbs/04_crossval.ipynb #9845d33a
+# %% ../nbs/04_crossval.ipynb #3f31ad5d
 def _chosen(experiments, scored_on, seeds, *length):
     "Name -> `Experiment`; (name, seed) of all runs, those of teachers first"
     for name in experiments:
@@ -175,15 +174,17 @@ def _chosen(experiments, scored_on, seeds, *length):
 
 def _plan(data, chosen, pairs, folds, study, scored_on, threads):
     "(experiment, fold, seed) -> number of training examples, of all runs to be made"
-    waiting, identities = {}, {}
-    for (name, seed), fold in ((pair, fold) for pair in pairs for fold in folds):
-        one, mels = chosen[name], data[chosen[name].front_end]
-        if name not in identities: identities[name] = run_identity(mels, one, threads)
-        n = len(split(mels.columns, fold, scored_on)[0])
-        path = study.path(name, scored_on, fold, seed)
-        if not study.finished(path, identities[name]):
-            waiting[name, fold, seed] = n*one.recipe.within(n).epochs
-    return waiting
+    columns = [*data.values()][0].columns
+    n = {fold: len(split(columns, fold, scored_on)[0]) for fold in folds}
+    for one in data.values(): study.admit(one)
+    who = {name: run_identity(data[one.front_end], one, threads)
+           for name, one in chosen.items()}
+    runs = [run for run in study.runs(scored_on) if run.row['experiment'] in chosen]
+    for run in runs: study.check(run, who[run.row['experiment']])
+    finished = [run_key(run.row) for run in runs]
+    return {(name, fold, seed): n[fold]*chosen[name].recipe.within(n[fold]).epochs
+            for name, seed in pairs for fold in folds
+            if (name, scored_on, fold, seed) not in finished}
 
 # %% ../nbs/04_crossval.ipynb #cdab2671
 def _describe(data, folds):
@@ -216,7 +217,7 @@ def _progress(total, show):
         try: yield tick
         finally: ended.set()
 
-# %% ../nbs/04_crossval.ipynb #5d020d9b
+# %% ../nbs/04_crossval.ipynb #2f0d3940
 def _write(files):
     for path, content in reversed(files.items()):
         if path.exists() and path.read_bytes() == content: continue
@@ -226,10 +227,9 @@ def _work(shared, name, fold, seed, threads, teachers, tick=lambda news: None):
     "One run, wherever it is made; the content of its files, predictions first"
     torch.set_num_threads(threads)
     _write(teachers)
-    data, chosen, how = shared
-    mels, one = data[chosen[name].front_end], chosen[name]
-    key = run_key(run_fold(mels, one, fold, seed, tick=tick, **how).row)
-    study = Study(how['folder'])
+    data, one, how = shared[0], shared[1][name], shared[2]
+    run = run_fold(data[one.front_end], one, fold, seed, tick=tick, **how)
+    study, key = Study(how['folder']), run_key(run.row)
     files = study.path(*key), study.model_path(*key)
     return {path: path.read_bytes() for path in files if path.exists()}
 
@@ -248,11 +248,11 @@ def _run(waiting, shared, engine, n_jobs, threads, gpus, done, tick):
         if engine == 'ray': ray_map(_work, jobs, arrived, shared, threads, gpus)
         else: run_jobs(_work, jobs, n_jobs, shared, arrived, tick, threads, size)
 
-# %% ../nbs/04_crossval.ipynb #de3d37e2
+# %% ../nbs/04_crossval.ipynb #f09b0674
 def _check(scored_on, engine, **numbers):
     for name, value in numbers.items():
-        least = int(name in ('seeds', 'threads'))
-        if value < least: raise DataError(f'{name} is {value}: give at least {least}')
+        if value < int(name in ('seeds', 'threads')):
+            raise DataError(f'{name} is {value}: give a larger number')
     kinds = 'test', 'validation', 'development'
     for given, known in ((scored_on, kinds), (engine, ('local', 'ray'))):
         if given not in known: raise DataError(f'{given!r}: choose from {_list(known)}')
@@ -282,11 +282,11 @@ def cross_validate(
     study = Study(Path(folder).absolute())
     data = {name: load_source(source, name, progress=progress, engine=engine)
             for name in sorted({one.front_end for one in chosen.values()})}
-    for one in data.values(): study.admit(one)
-    development, present = scored_on == 'development', study.manifest['folds']
+    first, development = [*data.values()][0], scored_on == 'development'
+    present = sorted(set(first.columns['fold'].tolist()))
     folds = folds or [k for k in present if k in DEVELOPMENT_FOLDS or not development]
     say = lambda text: progress and tqdm.write(text, file=sys.stderr)
-    for line in _describe(one, folds): say(line)
+    for line in _describe(first, folds): say(line)
     waiting = _plan(data, chosen, pairs, folds, study, scored_on, threads)
     def done(run):
         on_run(run)

@@ -202,7 +202,7 @@ def admit(self:Study,
         if self.manifest[name] != now[name]: raise DataError(f'{self.folder}: a study '
             f'with other {name} ({self.manifest["source"]}): choose another --results')
 
-# %% ../nbs/04d_study.ipynb #e305169c
+# %% ../nbs/04d_study.ipynb #16816b3e
 @patch
 def read_run(self:Study, path)->Run:
     "A run of this study; `DataError` that names the file if it does not belong"
@@ -219,15 +219,12 @@ def read_run(self:Study, path)->Run:
     raise DataError(f'{path}: not of {self.folder/"study.json"}: remove it')
 
 @patch
-def finished(self:Study, path, identity:dict):
-    "The run at this path, or None; `DataError` if it has another identity"
-    if not path.exists(): return None
-    run = self.read_run(path)
+def check(self:Study, run:Run, identity:dict):
+    "`DataError` unless the run has this identity"
     changed = [name for name in _IDENTITY if run.row.get(name) != identity[name]]
     if not same_probe(run.row['probe'], identity['probe']): changed.append('front end')
-    if not changed: return run
-    raise DataError(f'{path}: made with another {" and ".join(changed)}: '
-        'choose another --results, or remove that file')
+    if changed: raise DataError(f'{self.path(*run_key(run.row))}: made with another '
+        f'{" and ".join(changed)}: choose another --results, or remove that file')
 
 # %% ../nbs/04d_study.ipynb #2ed6046f
 _NAME = re.compile(r'.+-(test|validation|development)-fold\d+-seed\d+\.parquet')
