@@ -166,13 +166,13 @@ def example_sounds(folder)->dict: # Name -> path
         sf.write(paths[name], wave, 22050)
     return paths
 
-# %% ../nbs/07_app.ipynb #7e596f85
+# %% ../nbs/07_app.ipynb #077e0473
 STYLE = """
 .gradio-container { max-width: 1100px !important; margin: 0 auto !important; }
 .answer h2 { font-size: 2rem; margin: 0 0 .25rem; }
 .answer [role=alert] { border-left: 4px solid #d9480f; padding: .5rem .75rem; }
 figure { margin: 0; } figure img { width: 100%; border-radius: .25rem; }
-figcaption { font-size: .9em; margin-top: .25rem; } figcaption ul { columns: 14rem; }
+figcaption { font-size: .9em; margin-top: .25rem; } figcaption ul { columns: 20rem; }
 """
 INTRODUCTION = """# What do you hear?
 Drop a sound of the city or record one, of up to {:g} seconds and {:g} MB. It is sent \
@@ -255,7 +255,7 @@ async def bounded(self:_Guard, scope, receive, send, is_upload):
             self.received = 0
             for file in self.folder.glob('tmp*'): file.unlink()
 
-# %% ../nbs/07_app.ipynb #b3d1d8ab
+# %% ../nbs/07_app.ipynb #e1a6e2ca
 @contextmanager
 def running(
     classifier:AudioClassifier=None, # By default the model of this package
@@ -275,10 +275,11 @@ def running(
         classifier = classifier or default_classifier()
         page = build_page(classifier, examples, max_seconds, max_megabytes)
         guard = Middleware(_Guard, host, Path(folder), 1e7*max_megabytes)
-        fonts = dict(font=['system-ui'], font_mono=['ui-monospace'])
+        look = gradio.themes.Default(font=['system-ui', 'sans-serif'],
+                                     font_mono=['ui-monospace', 'monospace'])
         try: page.launch(
             server_name=host, server_port=port, max_file_size=int(1e6*max_megabytes),
-            app_kwargs={'middleware': [guard]}, theme=gradio.themes.Default(**fonts),
+            app_kwargs={'middleware': [guard]}, theme=look,
             state_session_capacity=32, css=STYLE, quiet=True, prevent_thread_lock=True,
             share=False, footer_links=[], run_history=False, ssr_mode=False, pwa=False,
             mcp_server=False, enable_monitoring=False)
