@@ -78,7 +78,7 @@ def write_part(folder, number:int, clips, mels, about:dict):
             column_encoding={'mel.list.element.list.element': 'BYTE_STREAM_SPLIT'},
             write_page_checksum=True, write_statistics=False)
 
-# %% ../nbs/01c_features.ipynb #9fecc119
+# %% ../nbs/01c_features.ipynb #7bc0228f
 @contextmanager
 def _damage(path):
     try: yield
@@ -88,7 +88,6 @@ def _damage(path):
         raise DataError(f'{path}: damaged: delete it, prepare the data again') from None
 
 def _about(path):
-    "What a part says about itself; an empty dictionary if the file is not ours"
     with _damage(path):
         known = pq.read_schema(path).metadata or {}
         text, digest = known.get(b'urbansounds', b''), known.get(b'urbansounds_digest')
@@ -144,9 +143,8 @@ def push_features(folder, name:str, private:bool=False):
         api.upload_folder(**kind, folder_path=folder, delete_patterns='part-*.parquet',
                           allow_patterns=['part-*.parquet', 'README.md'])
 
-# %% ../nbs/01c_features.ipynb #a919ee77
+# %% ../nbs/01c_features.ipynb #3026f683
 def _mels(front_end, number, clips):
-    "Number of a part, and for each clip (n_mels, frames) in dB or why it has none"
     found = []
     for start in range(0, len(clips), 10):
         sounds = []
@@ -166,8 +164,7 @@ def _with_sound(clip):
 
 def _write_parts(clips, folder, front_end, about, left, progress, engine):
     part = lambda number: [*clips[_SIZE*number:_SIZE*(number+1)]]
-    bar = tqdm(desc='preparing', unit='part', total=about['parts'],
-               initial=about['parts']-len(left), disable=not progress)
+    bar = tqdm(desc='preparing', total=len(left), unit='part', disable=not progress)
     def write(made):
         write_part(folder, made[0], part(made[0]), made[1], about)
         bar.update()
@@ -182,9 +179,8 @@ def _write_parts(clips, folder, front_end, about, left, progress, engine):
             for _ in pool.map(lambda n: write(_mels(front_end, n, part(n))), left): pass
     finally: torch.set_num_threads(threads)
 
-# %% ../nbs/01c_features.ipynb #716eaf6c
+# %% ../nbs/01c_features.ipynb #0bb3c298
 def _unfinished(folder, about):
-    "Numbers of the parts that are still to be made"
     paths, finished = [*folder.glob('part-*')], set()
     others = not paths and folder.exists() and any(folder.iterdir())
     for path in paths:
@@ -192,8 +188,7 @@ def _unfinished(folder, about):
         except DataError: continue
         others = others or made.get('key') != about['key']
         if not others and same_probe(made['probe'], about['probe']): finished.add(path)
-    if others: raise DataError(f'{folder}: holds something else (other clips or '
-                               'settings): give another folder')
+    if others: raise DataError(f'{folder}: holds something else: give another folder')
     if len(finished) == about['parts'] and not (folder/'README.md').exists(): return [0]
     return [n for n in range(about['parts']) if _part(folder, n) not in finished]
 
@@ -202,6 +197,7 @@ def _front_end(front_end):
     if front_end in FRONT_ENDS: return LogMel(**FRONT_ENDS[front_end])
     raise DataError(f'unknown front end {front_end!r}: choose {", ".join(FRONT_ENDS)}')
 
+# %% ../nbs/01c_features.ipynb #0988aff1
 def prepare_features(
     source='synthetic', # As for `load_clips`, its result, or a prepared folder
     front_end='mel64',  # Name in `FRONT_ENDS`, or a `LogMel`
@@ -211,12 +207,10 @@ def prepare_features(
 )->Path:                # The prepared folder
     "Prepare a source, unless that was done before; names each clip that is left out"
     front_end, clips = _front_end(front_end), source
-    if engine not in ('local', 'ray'):
-        raise DataError(f"unknown engine {engine!r}: choose 'local' or 'ray'")
+    if engine not in ('local', 'ray'): raise DataError(f'{engine!r}: local or ray only')
     if not hasattr(source, 'classes'):
         place = Path(source).expanduser()
-        files = place.glob('part-*.parquet') if place.is_dir() else ()
-        if any(map(_about, files)): return place
+        if any(map(_about, place.glob('part-*.parquet'))): return place
         clips = load_clips(source)
     add_digests(clips, progress)
     about = describe_parts(clips, front_end)
@@ -237,7 +231,7 @@ def prepare_features(
         tqdm.write(f'left out: {printable(reason)}', file=sys.stderr)
     return folder
 
-# %% ../nbs/01c_features.ipynb #ee955fd6
+# %% ../nbs/01c_features.ipynb #c81f888f
 class MelDataset:
     "A prepared data set in memory"
     def __init__(self,
@@ -259,6 +253,7 @@ class MelDataset:
         columns = {name: self.columns[name].tolist() for name in _TYPES}
         return _identity(dict(zip(columns, row)) for row in zip(*columns.values()))
 
+# %% ../nbs/01c_features.ipynb #648ee533
 def _read_part(path):
     with _damage(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         table = file.read()
@@ -266,7 +261,6 @@ def _read_part(path):
         return table
 
 def _load_part(path, front_end, mel, lengths):
-    "Fill `mel` and `lengths` with the clips of a part; returns its other columns"
     with _damage(path):
         table = _read_part(path)
         column = table['mel'].combine_chunks()
@@ -279,6 +273,7 @@ def _load_part(path, front_end, mel, lengths):
             mel[row], lengths[row] = front_end.fit(clip), front_end.length(clip)
         return table.drop_columns('mel').replace_schema_metadata()
 
+# %% ../nbs/01c_features.ipynb #e1c559e9
 def load_features(folder, front_end='mel64')->MelDataset:
     "Read a prepared data set; `DataError` if a part is damaged, missing or unfit"
     front_end = _front_end(front_end)

@@ -120,7 +120,7 @@ def _decibels(self:LogMel, wave, groups):
     mel = torch.maximum(energy, floor).log10_().mul_(10).mT
     return mel-mel.amax((1, 2), keepdim=True) if self.relative else mel
 
-# %% ../nbs/01_spectrogram.ipynb #720a785e
+# %% ../nbs/01_spectrogram.ipynb #73f42e12
 @patch
 def clip_mels(self:LogMel, sounds)->list:
     "(n_mels, frames) in dB of each clip ((samples,), rate); equal lengths in one batch"
@@ -148,6 +148,7 @@ def band_hz(self:LogMel, sample_rate:int=0)->np.ndarray:
     filters = mel_filters.__wrapped__(rate, n_fft, self.n_mels, self.f_min, self.f_max)
     return filters.argmax(1).numpy()*rate/n_fft
 
+# %% ../nbs/01_spectrogram.ipynb #7944f1e4
 def show_mel(
     mel,               # (n_mels, frames) in dB
     front_end,         # The `LogMel` that made it: gives seconds and hertz
