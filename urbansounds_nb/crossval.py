@@ -217,7 +217,7 @@ def _progress(total, show):
         try: yield tick
         finally: ended.set()
 
-# %% ../nbs/04_crossval.ipynb #2f0d3940
+# %% ../nbs/04_crossval.ipynb #01ae92fa
 def _write(files):
     for path, content in reversed(files.items()):
         if path.exists() and path.read_bytes() == content: continue
@@ -248,7 +248,6 @@ def _run(waiting, shared, engine, n_jobs, threads, gpus, done, tick):
         if engine == 'ray': ray_map(_work, jobs, arrived, shared, threads, gpus)
         else: run_jobs(_work, jobs, n_jobs, shared, arrived, tick, threads, size)
 
-# %% ../nbs/04_crossval.ipynb #f09b0674
 def _check(scored_on, engine, **numbers):
     for name, value in numbers.items():
         if value < int(name in ('seeds', 'threads')):
@@ -257,6 +256,7 @@ def _check(scored_on, engine, **numbers):
     for given, known in ((scored_on, kinds), (engine, ('local', 'ray'))):
         if given not in known: raise DataError(f'{given!r}: choose from {_list(known)}')
 
+# %% ../nbs/04_crossval.ipynb #fdf18f7d
 def cross_validate(
     source='synthetic',    # As for `load_clips`, or a prepared folder
     experiments=('residual-cnn', 'conv-transformer'),
