@@ -4,12 +4,14 @@ from pathlib import Path
 
 root = Path(__file__).resolve().parents[1]
 
-def small(png, colours=48):
-    "The same picture with a palette: a spectrogram takes a third of the bytes"
+def small(png):
+    "The same picture as the bytes of a PNG with a palette: a spectrogram takes a third"
     from PIL import Image
-    picture, out = Image.open(io.BytesIO(base64.b64decode(png))).convert('RGB'), io.BytesIO()
-    picture.quantize(colours).save(out, 'PNG', optimize=True)
-    return base64.b64encode(out.getvalue()).decode()
+    picture, out = Image.open(io.BytesIO(png)).convert('RGB'), io.BytesIO()
+    # covers all colours alike, so that a thin red line stays red
+    few = picture.quantize(128, Image.Quantize.MAXCOVERAGE, kmeans=1)
+    few.save(out, 'PNG', optimize=True)
+    return out.getvalue()
 
 def run(path):
     "Run one notebook from its own folder; outputs of exported and hidden cells are not kept"
@@ -26,7 +28,9 @@ def run(path):
         if cell.source.startswith(('#| export', '#| hide', '#| default_exp')): cell['outputs'] = []
         for output in cell.outputs:
             data = output.get('data', {})
-            if 'image/png' in data: data['image/png'] = small(''.join(data['image/png']))
+            if png := data.get('image/png'):
+                png = small(base64.b64decode(''.join(png)))
+                data['image/png'] = base64.b64encode(png).decode()
     write_nb(notebook, path)
 
 if __name__ == '__main__':
