@@ -356,7 +356,7 @@ def answer_times(path, repeats):
     "Seconds from a file to a label, with PyTorch and with onnxruntime, on one core"
     if hasattr(os, 'sched_setaffinity'): os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with TemporaryDirectory() as folder:
-        export_onnx(Path(folder)/'model.onnx')
+        export_onnx(Path(folder)/'model.onnx', default_classifier())
         exported = OnnxClassifier(Path(folder)/'model.onnx')
     return medians(repeats, lambda: classify(path), lambda: exported.classes[exported.predict_proba(*read_audio(path)).argmax()])
 

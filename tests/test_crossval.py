@@ -6,15 +6,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-import urbansounds_nb
 from tiny import tiny
 from urbansounds_nb import crossval, study
 from urbansounds_nb.core import DataError
-from urbansounds_nb.crossval import cross_validate, run_fold, run_identity, split
+from urbansounds_nb.crossval import cross_validate, run_fold, split
 from urbansounds_nb.experiments import get_experiment
 from urbansounds_nb.features import prepare_features
-from urbansounds_nb.study import RESULTS_VERSION, Run, Study, identity_digest, run_key
-from urbansounds_nb.synthetic import CLASSES, synthesise, write_synthetic
+from urbansounds_nb.study import Run, Study, run_key
 
 QUICK = get_experiment('cnn1d', epochs=2)
 

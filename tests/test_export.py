@@ -1,12 +1,12 @@
 "The exported file: PyTorch's answers for any batch and length, the script without this project, a stranger's file, and how the shipped checkpoint is made"
-import json, os, re, subprocess, sys
+import json, re, subprocess, sys
 from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
 import torch
 from urbansounds_nb.core import DataError
-from urbansounds_nb.export import OnnxClassifier, WaveClassifier, accuracy, export_files, export_onnx, quantise_onnx, unseen_clips
+from urbansounds_nb.export import OnnxClassifier, accuracy, export_files, export_onnx, quantise_onnx, unseen_clips
 from urbansounds_nb.models import AudioClassifier, build_classifier
 from urbansounds_nb.rejection import MahalanobisDetector
 from urbansounds_nb.synthetic import CLASSES, synthesise

@@ -1,5 +1,5 @@
 "Commands that are stopped before there is anything to keep, and short versions of tools/soak/kills.py"
-import random, shutil, signal, sys, time
+import shutil, signal, sys, time
 from pathlib import Path
 import pytest
 from urbansounds_nb.crossval import run_fold

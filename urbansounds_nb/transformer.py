@@ -69,7 +69,7 @@ def activation_bytes(
         return tensor
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         # held until all are counted, so that no memory is used twice
-        output = model.train()(*inputs)
+        _held = model.train()(*inputs)
     return sum(size for where, size in sizes.items() if where not in parameters)
 
 # %% ../nbs/03_transformer.ipynb #f59f0f65

@@ -1,14 +1,19 @@
 "Broken audio by the thousand, through every function that reads a sound: what is not heard is refused by one line"
-import argparse, csv, io, multiprocessing, os, random, struct, subprocess, sys, tempfile, time
+import argparse, csv, io, multiprocessing, random, struct, subprocess, sys, tempfile, time
 from collections import Counter
+from contextlib import redirect_stderr
+from importlib.util import find_spec
 from pathlib import Path
 import numpy as np
 import soundfile as sf
 import torch
 from urbansounds_nb.app import answer
-from urbansounds_nb.dataset import DataError, load_clips, read_audio, read_bytes
-from urbansounds_nb.predict import Heard, classify, default_listener, open_sound, windows
-from urbansounds_nb.spectrogram import load_mels, urbansounds_prepare
+from urbansounds_nb.audio import audio_bytes, open_audio, read_audio
+from urbansounds_nb.core import DataError
+from urbansounds_nb.dataset import load_clips
+from urbansounds_nb.features import load_source
+from urbansounds_nb.models import default_classifier
+from urbansounds_nb.predict import Prediction, classify, windows
 from urbansounds_nb.synthetic import CLASSES, synthesise
 
 BENCH = Path(__file__).resolve().parents[2]/'bench'
@@ -35,7 +40,7 @@ def sources(data=None, seed=0):
     waves = [(synthesise(name, 1, rng.uniform(.05, .6)), 22050) for name in CLASSES[:4]]
     if data:
         clips = rng.sample(list(load_clips(data)), 20)
-        made += [('as it is', read_bytes(clip['audio'])) for clip in clips]
+        made += [('as it is', audio_bytes(clip['audio'])) for clip in clips]
         waves += [(wave[:rate//3], rate) for wave, rate in (read_audio(clip['audio']) for clip in clips)]
     for number, (form, subtype) in enumerate(FORMATS*(5 if data else 1)):
         wave, rate = waves[number % len(waves)]
@@ -91,7 +96,7 @@ EXTENSIONS = ('.wav', '.flac', '.ogg', '.mp3', '.aiff', '.raw', '.txt', '', '.w6
 
 def corpus(n, found, seed=0):
     "Yields (kind of damage, name, data) of `n` broken files"
-    names, bombs = list(DAMAGES), 0
+    names = list(DAMAGES)
     for number in range(n):
         rng, kind = random.Random(f'{seed} {number}'), names[number % len(names)]
         if kind == 'a bomb' and number//len(names) % 20: kind = 'flipped'              # they take a second each
@@ -107,13 +112,13 @@ def by_read_audio(path):
 
 def by_windows(path):
     for audio in (path, path.read_bytes()):
-        rate, blocks = open_sound(audio, 0, path.name)
-        for ready in windows(blocks, rate, 22050): assert all(np.isfinite(window.wave).all() for window in ready)
+        stream = open_audio(audio, name=path.name)
+        for window in windows(stream, stream.rate, 22050): assert np.isfinite(window.wave).all()
 
-def by_classify(path): assert isinstance(classify(path.read_bytes()), Heard)
+def by_classify(path): assert isinstance(classify(path.read_bytes()), Prediction)
 
 def by_app(path):
-    shown = list(answer(path, default_listener(), 60.))
+    shown = list(answer(path, default_classifier(), 60.))
     alert = '<p role="alert">'
     if shown[0][0].startswith(alert): raise DataError(shown[0][0].removeprefix(alert))
 
@@ -193,9 +198,8 @@ def prepared_folder(files, folder):
     with open(source/'list.csv', 'w', newline='') as file:
         table = csv.writer(file)
         table.writerows([('path', 'class', 'fold'), *((name, 'cat' if number % 2 else 'dog', 1 + number % 5) for number, name in enumerate(names))])
-    import contextlib
-    with contextlib.redirect_stdout(said := io.StringIO()): urbansounds_prepare(str(source), str(Path(folder)/'mels'))
-    kept, left_out = set(load_mels(Path(folder)/'mels').columns['slice_file_name'].tolist()), {}
+    with redirect_stderr(said := io.StringIO()): data = load_source(source, folder=Path(folder)/'mels', progress=False)
+    kept, left_out = set(data.columns['slice_file_name'].tolist()), {}
     for line in said.getvalue().splitlines():
         if line.startswith('left out: '): left_out[line.removeprefix('left out: ').partition(':')[0]] = line
     both = Counter('lost' if (name in kept) == (name in left_out) else 'survived' if name in kept else 'refused' for name in names)
@@ -204,24 +208,24 @@ def prepared_folder(files, folder):
 
 def coverage_guided(seconds, found, report):
     "Fuzz what reads sounds, guided by which branches are reached (atheris); (executions, survived, refused, status), or `None` without atheris"
-    try: import atheris
-    except ImportError: return None
+    if not find_spec('atheris'): return None
     with tempfile.TemporaryDirectory() as folder:
         (seeds := Path(folder)/'seeds').mkdir()
         for number, (_, data) in enumerate(found): (seeds/str(number)).write_bytes(data[:3000])
         code = f'''
 import atheris, sys
-with atheris.instrument_imports(include=['urbansounds_nb.dataset', 'urbansounds_nb.predict']): import urbansounds_nb.dataset as dataset, urbansounds_nb.predict as predict
+with atheris.instrument_imports(include=['urbansounds_nb.audio', 'urbansounds_nb.containers', 'urbansounds_nb.predict']):
+    from urbansounds_nb import audio, core, predict
 import numpy as np
 counts = np.memmap({str(Path(folder)/"counts")!r}, np.int64, 'w+', shape=(2,))
 def one(data):
     refused = 0
-    try: dataset.read_audio(data)
-    except dataset.DataError as e: refused = 1; assert len(str(e).splitlines()) == 1
+    try: audio.read_audio(data)
+    except core.DataError as e: refused = 1; assert len(str(e).splitlines()) == 1
     try:
-        rate, blocks = predict.open_sound(data)
-        for ready in predict.windows(blocks, rate, 22050): pass
-    except dataset.DataError as e: refused = 1; assert len(str(e).splitlines()) == 1
+        stream = audio.open_audio(data)
+        for window in predict.windows(stream, stream.rate, 22050): pass
+    except core.DataError as e: refused = 1; assert len(str(e).splitlines()) == 1
     counts[refused] += 1
 atheris.Setup([sys.argv[0], '-max_total_time={seconds}', '-max_len=4000', '-seed=1', '-timeout={SECONDS:.0f}', '-rss_limit_mb=2500', '-print_final_stats=1', {str(seeds)!r}], one)
 atheris.Fuzz()
