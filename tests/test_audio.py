@@ -87,7 +87,7 @@ def test_what_libraries_hand_over(source):
     ('/', 'is a directory'), ('a\0b', 'null'), (b'', 'empty'), (b'a text, no sound'*99, 'not readable as audio'), (io.StringIO('text'), "'rb'"), (WAVE, 'give `rate`'),
     ((WAVE, '44100'), "'44100'"), ((WAVE, 7), '7'), ((WAVE, float('nan')), 'nan'), ((WAVE, True), 'True'), ((np.zeros(0), RATE), 'no samples'), ((iter(()), RATE), 'no samples'),
     ({'bytes': written('WAV'), 'path': 'a.wav', 'start': 9.}, 'a.wav: no sound at 9 s'), ({'bytes': written('WAV'), 'path': 'a.wav', 'start': 2., 'end': 1.}, 'a.wav: a part from'),
-    ({'path': 'a.parquet', 'group': 0, 'row': 3}, 'a.parquet: no sound in row 3')], ids=str)
+    ({'path': 'a.parquet', 'group': 0, 'row': 3}, 'a.parquet: no sound in row 3')])
 def test_what_is_no_sound(source, reason, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError) as e: read_audio(source)

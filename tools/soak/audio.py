@@ -199,7 +199,7 @@ def prepared_folder(files, folder):
         table = csv.writer(file)
         table.writerows([('path', 'class', 'fold'), *((name, 'cat' if number % 2 else 'dog', 1 + number % 5) for number, name in enumerate(names))])
     with redirect_stderr(said := io.StringIO()): data = load_source(source, folder=Path(folder)/'mels', progress=False)
-    kept, left_out = set(data.columns['slice_file_name'].tolist()), {}
+    kept, left_out = {name.partition('#')[0] for name in data.columns['slice_file_name'].tolist()}, {}     # long files are several clips
     for line in said.getvalue().splitlines():
         if line.startswith('left out: '): left_out[line.removeprefix('left out: ').partition(':')[0]] = line
     both = Counter('lost' if (name in kept) == (name in left_out) else 'survived' if name in kept else 'refused' for name in names)
