@@ -1,4 +1,4 @@
-"What every test finds: no network, no questions, one thread, a cache of its own"
+"What every test finds: no network, no questions, one thread, a cache of its own; what needs recordings or a GPU runs where they are"
 import os, subprocess, sys, tempfile
 from pathlib import Path
 
@@ -12,6 +12,18 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+
+REAL = Path(os.environ.get('URBANSOUNDS_DATA') or Path(__file__).parents[2]/'shared'/'data')
+NEEDS = {'recordings': (REAL/'fold1.parquet').exists(), 'gpu': torch.cuda.is_available()}
+
+def pytest_configure(config):
+    for name in NEEDS: config.addinivalue_line('markers', f'{name}: only where there are some')
+
+def pytest_collection_modifyitems(config, items):
+    "Leave out the tests that this machine has nothing for"
+    without = [item for item in items if not all(there for name, there in NEEDS.items() if item.get_closest_marker(name))]
+    config.hook.pytest_deselected(items=without)
+    items[:] = [item for item in items if item not in without]
 
 @pytest.fixture(scope='session')
 def three_folds(tmp_path_factory):

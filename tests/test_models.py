@@ -1,10 +1,11 @@
 "Models and their files: what was trained is what is served, old files load, a stranger's file can do nothing but be refused"
-import json, os, random, resource, struct, subprocess, sys, time
+import json, random, resource, struct, subprocess, sys, time
 from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from conftest import REAL
 from urbansounds_nb.audio import read_audio
 from urbansounds_nb.checkpoint import model_card, read_checkpoint, read_header
 from urbansounds_nb.cnn import ResidualCNN
@@ -17,7 +18,6 @@ from urbansounds_nb.synthetic import CLASSES, synthesise
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT/'urbansounds_nb'/'checkpoint.safetensors'
-REAL = Path(os.environ.get('URBANSOUNDS_DATA') or ROOT.parent/'shared'/'data')/'native'
 
 def saved(path, classifier, **header):
     classifier.save(path, **header)
@@ -318,11 +318,11 @@ print(*[name for name in ('datasets', 'wandb', 'sklearn', 'pandas', 'matplotlib'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.split() == [], done.stdout + done.stderr
 
-@pytest.mark.skipif(not REAL.exists(), reason='no real recordings here')
+@pytest.mark.recordings
 def test_real_recordings_in_training_and_in_use(fitted):
     from urbansounds_nb.dataset import load_clips
     from urbansounds_nb.features import load_source
-    data, clips = load_source(REAL, 'mel128', progress=False), load_clips(REAL)
+    data, clips = load_source(REAL/'native', 'mel128', progress=False), load_clips(REAL/'native')
     names = data.columns['slice_file_name'].tolist()
     for clip in clips[:40]:
         row = names.index(clip['slice_file_name'])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from conftest import REAL
 from urbansounds_nb.audio import read_audio
 from urbansounds_nb.core import DataError
 from urbansounds_nb.models import build_classifier, default_classifier
@@ -13,7 +14,6 @@ from urbansounds_nb.predict import (Prediction, Segment, as_json, as_text, class
 from urbansounds_nb.synthetic import CLASSES, synthesise
 
 ROOT = Path(__file__).resolve().parents[1]
-REAL = Path(os.environ.get('URBANSOUNDS_DATA') or ROOT.parent/'shared'/'data')
 DOG = synthesise('dog_bark', 1)
 
 @pytest.fixture
@@ -260,7 +260,7 @@ def test_silence():
     click[n//2:n//2+200] = rng.uniform(-.01, .01, 200)
     assert classify(click, 22050).label != 'silence'
 
-@pytest.mark.skipif(not (REAL/'fold10.parquet').exists(), reason='no real recordings here')
+@pytest.mark.recordings
 def test_no_real_recording_is_silence():
     from urbansounds_nb.dataset import load_clips
     for clip in load_clips(REAL/'fold10.parquet')[::4]:

@@ -1,37 +1,31 @@
-"The real recordings, where they are: twelve native files, three folds, the official metadata"
-import csv, os
+"The real recordings, where they are: twelve native files, three folds"
 from collections import Counter
-from pathlib import Path
 import librosa
 import numpy as np
 import pytest
 import soundfile as sf
+from conftest import REAL
 from urbansounds_nb.audio import audio_bytes, read_audio, resample
-from urbansounds_nb.dataset import (OFFICIAL_COUNTS, SPLIT_RECORDINGS, check_folds,
-    count_clips, leaked_share, load_clips, validate_clips)
+from urbansounds_nb.dataset import OFFICIAL_COUNTS, count_clips, load_clips, validate_clips
 from urbansounds_nb.spectrogram import FRONT_ENDS, LogMel
 
-DATA = Path(os.environ.get('URBANSOUNDS_DATA') or Path(__file__).parents[2]/'shared'/'data')
-if not (DATA/'fold1.parquet').exists(): pytest.skip('the real recordings are not here (URBANSOUNDS_DATA)', allow_module_level=True)
+pytestmark = pytest.mark.recordings       # in the folder URBANSOUNDS_DATA
 
 @pytest.fixture(scope='module')
-def native(): return load_clips(DATA/'native'/'UrbanSound8K')
+def native(): return load_clips(REAL/'native'/'UrbanSound8K')
 
 @pytest.fixture(scope='module')
 def folds(tmp_path_factory):
     "The three folds alone: their folder holds other lists, too"
     place = tmp_path_factory.mktemp('folds')
-    for fold in 1, 2, 10: (place/f'fold{fold}.parquet').symlink_to(DATA/f'fold{fold}.parquet')
+    for fold in 1, 2, 10: (place/f'fold{fold}.parquet').symlink_to(REAL/f'fold{fold}.parquet')
     return load_clips(place)
-
-@pytest.fixture(scope='module')
-def metadata(): return list(csv.DictReader((DATA/'UrbanSound8K.csv').open()))
 
 def test_the_native_files(native):
     infos = [sf.info(clip['audio']['path']) for clip in native]
     assert len(native) == 12 and {info.samplerate for info in infos} >= {22050, 44100, 48000, 96000}
     assert {info.subtype for info in infos} >= {'PCM_16', 'PCM_24'} and 'WAVEX' in {info.format for info in infos} and {info.channels for info in infos} == {1, 2}
-    assert not validate_clips(native, checksums=DATA/'sha256.csv')
+    assert not validate_clips(native, checksums=REAL/'sha256.csv')
     wave, rate = read_audio(native[0]['audio'])
     assert wave.ndim == 1 and abs(len(wave)/rate - (native[0]['end'] - native[0]['start'])) < .01
 
@@ -40,7 +34,7 @@ def test_a_changed_bit_is_noticed(native, tmp_path):
     data = bytearray(audio_bytes(clip['audio']))
     data[-100] ^= 1
     path.write_bytes(data)
-    problem, = validate_clips([clip | {'audio': {'path': str(path), 'bytes': None}}], checksums=DATA/'sha256.csv')
+    problem, = validate_clips([clip | {'audio': {'path': str(path), 'bytes': None}}], checksums=REAL/'sha256.csv')
     assert 'SHA-256' in problem
 
 def test_the_three_folds(folds):
@@ -60,19 +54,6 @@ def test_spectrograms_equal_librosas(native, folds, front_end):
         power = librosa.feature.melspectrogram(y=wave, sr=rate, n_fft=front_end.n_fft, hop_length=front_end.hop_length, n_mels=front_end.n_mels)
         theirs = librosa.power_to_db(power, ref=np.max if front_end.relative else 1., top_db=front_end.top_db, amin=1e-30 if front_end.relative else 1e-10)
         assert np.abs(front_end.clip_mel(wave, rate).numpy() - theirs).max() < .01, clip['slice_file_name']
-
-def test_a_random_tenth_leaks(metadata):
-    groups, rng = np.array([line['fsID'] for line in metadata]), np.random.default_rng(0)
-    assert len(metadata) == 8732 and len(set(groups)) == 1297
-    shares = [leaked_share(groups, rng.permutation(8732) < 873) for _ in range(20)]
-    assert abs(np.mean(shares) - .967) < .005, np.mean(shares)
-
-def test_the_five_split_recordings(metadata):
-    groups, folds = [line['fsID'] for line in metadata], [int(line['fold']) for line in metadata]
-    assert sorted(check_folds(groups, folds)) == sorted(SPLIT_RECORDINGS)
-    found = Counter((line['fsID'], int(line['fold']), line['class']) for line in metadata if line['fsID'] in SPLIT_RECORDINGS)
-    assert found == {(group, fold, name): n for group, sides in SPLIT_RECORDINGS.items() for fold, (name, n) in sides.items()}
-    assert {fold: tuple(Counter(int(line['classID']) for line in metadata if int(line['fold']) == fold)[c] for c in range(10)) for fold in range(1, 11)} == OFFICIAL_COUNTS
 
 def test_a_spectrogram_is_the_same_through_parquet_and_file(folds):
     clip, front_end = folds[500], LogMel()

@@ -125,7 +125,7 @@ def test_nothing_is_read_back_per_batch(monkeypatch):
     few, many = readings(monkeypatch, 20), readings(monkeypatch, 4)
     assert few == many and len(few) < 10
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
+@pytest.mark.gpu
 def test_a_gpu_is_never_waited_for_in_a_batch():
     def waits(batch_size):
         data = toy()
