@@ -139,6 +139,12 @@ def test_an_empty_wav_is_empty():
     for data in (announced(WAV[:44], 0), announced(WAV[:44], 0)+b'LIST'+(2000).to_bytes(4, 'little')+b'a'*2000):
         with pytest.raises(DataError, match='no samples'): read_audio(data)
 
+def test_a_part_longer_than_any_file(tmp_path):
+    sf.write(path := tmp_path/'a.caf', WAVE, RATE, format='CAF')
+    data = path.read_bytes()
+    path.write_bytes(data[:12] + (2**62).to_bytes(8, 'big') + data[20:])      # no system goes to such a place
+    with pytest.raises(DataError, match='a.caf: not readable as audio'): read_audio(path)
+
 @pytest.mark.parametrize('kind', ['WAV', 'WAVEX', 'RF64', 'AIFF', 'AU', 'CAF', 'OGG', 'FLAC', 'MP3'])
 @pytest.mark.parametrize('share', [.5, .9, .999])
 def test_a_cut_file_is_told(kind, share):
