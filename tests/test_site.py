@@ -190,10 +190,10 @@ def test_search_and_dark_mode_by_keyboard(browser, site, address, place):
     page.keyboard.press('Enter')
     page.wait_for_url('**/spectrogram.html#logmel')
     page.keyboard.press('/')
-    page.keyboard.type('load_mels')
+    page.keyboard.type('clip_mels')
     page.wait_for_selector('.search-result')
     page.keyboard.press('Enter')
-    page.wait_for_url('**/spectrogram.html#load_mels')     # on the same page: the list makes way
+    page.wait_for_url('**/spectrogram.html#clip_mels')     # on the same page: the list makes way
     page.wait_for_selector('.smalldocs-search-results', state='hidden')
     colour = 'getComputedStyle(document.body).backgroundColor'
     before = page.evaluate(colour)
