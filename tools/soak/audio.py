@@ -190,7 +190,7 @@ def prepared_folder(files, folder):
     "One folder of broken files and a good one through the command: each is there or named as left out"
     (source := Path(folder)/'own').mkdir(parents=True)
     names = []
-    for kind, name, data in files:
+    for data, name in {data: name for _, name, data in files}.items():      # the same sound twice would be one clip
         (source/name).write_bytes(data)
         names.append(name)
     for number in range(5): sf.write(source/f'good{number}.wav', synthesise('dog_bark', number, .2), 22050)
@@ -199,10 +199,10 @@ def prepared_folder(files, folder):
         table = csv.writer(file)
         table.writerows([('path', 'class', 'fold'), *((name, 'cat' if number % 2 else 'dog', 1 + number % 5) for number, name in enumerate(names))])
     with redirect_stderr(said := io.StringIO()): data = load_source(source, folder=Path(folder)/'mels', progress=False)
-    kept, left_out = {name.partition('#')[0] for name in data.columns['slice_file_name'].tolist()}, {}     # long files are several clips
-    for line in said.getvalue().splitlines():
-        if line.startswith('left out: '): left_out[line.removeprefix('left out: ').partition(':')[0]] = line
-    both = Counter('lost' if (name in kept) == (name in left_out) else 'survived' if name in kept else 'refused' for name in names)
+    file = lambda name: name.partition('#')[0]                             # long files are several clips
+    kept = {file(name) for name in data.columns['slice_file_name'].tolist()}
+    left_out = {file(line.removeprefix('left out: ').partition(':')[0]) for line in said.getvalue().splitlines() if line.startswith('left out: ')}
+    both = Counter('survived' if name in kept else 'refused' if name in left_out else 'lost' for name in names)
     assert {f'good{number}.wav' for number in range(5)} <= kept
     return both
 
