@@ -1,5 +1,5 @@
 "Broken and hostile folders, archives and lists: nothing outside is read or written; what does not work is refused by one line"
-import contextlib, csv, io, random, sys, tarfile, tempfile, time
+import argparse, contextlib, csv, io, random, sys, tarfile, tempfile, time
 from collections import Counter
 from pathlib import Path
 import numpy as np
@@ -249,7 +249,9 @@ def write_rows(path, rows):
         table.writerows((what, sum(counts.values()), counts['survived'], counts['refused'], counts['lost']) for what, counts in rows.items())
 
 if __name__ == '__main__':
-    rows, lost = judge(int(sys.argv[1]) if len(sys.argv) > 1 else 60)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('n', type=int, nargs='?', default=60, help='attempts of each kind')
+    rows, lost = judge(parser.parse_args().n)
     write_rows(BENCH/'soak-folders.csv', rows)
     for what in lost: print('lost:', *what)
     print(f'{len(lost)} lost of {sum(sum(counts.values()) for counts in rows.values())}')
