@@ -17,4 +17,4 @@ def test_fifty_at_once(served):
 
 def test_too_large_files_keep_nobody_waiting(served): assert app.too_large(served[0], 5_000_000, 8) == {'refused': 4, 'survived': 4}
 
-def test_memory_stays_flat(served): assert app.one_after_the_other(*served, rounds=140, warm=40, most=35) == {"survived": 140}   # half a megabyte for each visit would be 50
+def test_memory_stays_flat(served): assert app.one_after_the_other(*served, rounds=90, warm=30, most=25) == {"survived": 90}   # half a megabyte for each visit would be 30

@@ -57,10 +57,10 @@ def test_a_folder(typed, dog, tmp_path):
     sf.write(tmp_path/'none.flac', np.zeros(9000), 22050)
     for name, data in {'talk.m4a': b'any', 'empty.wav': b'', 'cut.wav': dog.read_bytes()[:9000], 'notes.txt': b'no'}.items():
         (tmp_path/name).write_bytes(data)
-    done = typed('urbansounds_predict', tmp_path)
+    done = typed('urbansounds_predict', '.', cwd=tmp_path)
     lines, errors = done.stdout.splitlines(), done.stderr.splitlines()
     assert done.returncode == 1 and len(lines) == 4
-    column = len(f'{tmp_path}/long_name.wav') + 2
+    column = len('long_name.wav') + 2
     assert all(line[column-1] == ' ' != line[column] for line in lines)                            # aligned
     for name in ('talk.m4a', 'empty.wav', 'cut.wav'): assert sum(name in line and line.startswith('error: ') for line in errors) == 1
     assert errors[-1].startswith('total: ') and '3 not classified' in errors[-1] and '1 silence' in errors[-1] and len(errors) == 4

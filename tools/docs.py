@@ -45,7 +45,9 @@ def figures(body, page):
 def signatures(body):
     "nbdev makes links of names in backticks even in the comments of a signature, where they stay text: the names alone"
     plain = lambda match: re.sub(r'\[`([^`\]]+)`\]\([^)\s]*\)', r'\1', match[0])
-    return re.sub(r'(?ms)^```python\n.*?^```', plain, body)
+    body = re.sub(r'(?ms)^```python\n.*?^```', plain, body)
+    # private names have no place to link to
+    return re.sub(r'\[`(_\w+)`\]\([^)\s]*\)', r'`\1`', body)
 
 def mathml(page):
     "The HTML of a page with its TeX as MathML, which browsers draw without a library"
@@ -134,7 +136,7 @@ def build(folder):
         with contextlib.chdir(place): site = smalldocs_site(processed())
         site.build()
         card = site.project.website['image']
-        shutil.copy(site.root/card, site.out)
+        for path in site.root/card, *(ROOT/'nbs').glob('*.ogg'): shutil.copy(path, site.out)
         finish(site.out, card)
         add_model(site.out)
         shutil.rmtree(folder, ignore_errors=True)
@@ -149,6 +151,7 @@ def quarto_site(folder):
         subprocess.run(['quarto', 'render', '--no-cache', '--no-execute'], cwd=pages, check=True)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.move(pages/'_docs', folder)
+    for path in (ROOT/'nbs').glob('*.ogg'): shutil.copy(path, folder)
     add_model(folder)
 
 def main():
