@@ -1,6 +1,7 @@
 "The commands over all 8732 clips of the official ten folds (tiny generated sounds), and over a tenth of them from every kind of source"
-import csv, re
+import csv, re, subprocess, sys
 from collections import Counter
+from pathlib import Path
 import pytest
 import standin
 from urbansounds_nb.dataset import SPLIT_RECORDINGS
@@ -55,3 +56,11 @@ def test_development_folds(tmp_path, typed):
         '--scored-on', 'development', *QUICK)
     check(done, results, standin.rows(every=10), 'development', [1, 2, 3, 4, 10])
     assert 'all ten folds' not in done.stdout
+
+def test_pictures_compared_with_recordings(tmp_path, typed):
+    tool, mels, out = Path(__file__).parents[1]/'tools'/'compare_pictures.py', tmp_path/'mels', tmp_path/'pictures.csv'
+    done = typed('urbansounds_prepare', '--front-end', 'mel128', '--folder', mels)
+    assert done.returncode == 0, done.stderr
+    subprocess.run([sys.executable, tool, mels, 'synthetic', '--out', out], check=True, cwd=tmp_path, capture_output=True)
+    row, = csv.DictReader(out.open())
+    assert (row['bands'], row['of'], float(row['below_db']), float(row['above_db'])) == ('119', '128', 0, 0) and int(row['clips']) > 100
