@@ -36,6 +36,7 @@ _CNN = Recipe(epochs=100, max_examples=120_000, warmup_fraction=.25)
 _TRANSFORMER = Recipe(**_CNN.settings | dict(epochs=50, weight_decay=.05))
 _WIDE = Recipe(**_CNN.settings | dict(epochs=200, max_examples=1_200_000))
 _CNN1D = Recipe(epochs=100, learning_rate=2e-3, weight_decay=.05)
+_CNN1D_128 = Recipe(**_CNN1D.settings | dict(max_examples=120_000))
 _TRANSFORMER_1D = Recipe(epochs=10, learning_rate=5e-4, weight_decay=.05)
 _NATIVE = Recipe(epochs=15, learning_rate=1e-3, weight_decay=.05)
 _ORIGINAL = Recipe(epochs=30, batch_size=512, learning_rate=1e-4, schedule='constant',
@@ -57,7 +58,7 @@ EXPERIMENTS = { # name -> what is trained
     'sb-cnn': Experiment('sb-cnn', _SB_CNN),
     'sb-cnn-augmented': Experiment('sb-cnn', _SB_CNN, _SB_CHANGES),
     'cnn1d': Experiment('cnn1d', _CNN1D, default_augmentation(64)),
-    'cnn1d-mel128': Experiment('cnn1d-mel128', _CNN1D, _CHANGES),
+    'cnn1d-mel128': Experiment('cnn1d-mel128', _CNN1D_128, _CHANGES),
     'cnn1d-native': Experiment('cnn1d-native', _NATIVE),
     'cnn1d-original': Experiment('cnn1d-native', _ORIGINAL),
     'transformer': Experiment('transformer', _TRANSFORMER_1D),
