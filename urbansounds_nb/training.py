@@ -130,16 +130,16 @@ class Ensemble(nn.Module):
         parts = [member(mel, lengths).float().softmax(1) for member in self.members]
         return torch.stack(parts).mean(0)
 
-# %% ../nbs/01b_training.ipynb #dc1528de
+# %% ../nbs/01b_training.ipynb #397d05b2
 class TrainingState:
     "What the next epoch depends on: clips, weights, their average, optimiser, history"
-    def __init__(self, model, data, rows, recipe, n_classes=None):
+    def __init__(self, model, data, rows, recipe):
         device, self.history = next(model.parameters()).device, []
         self.model, self.recipe, self.average = model, recipe, AveragedModel(model)
         self.optimiser = torch.optim.AdamW(
             model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay,
             fused=True)
-        self.n_classes = n_classes or len(data.classes)
+        self.n_classes = len(data.classes)
         # no copies on a CPU: worker processes share the spectrograms
         self.mel, self.lengths, self.labels, self.rows = (
             x.to(device) for x in (data.mel, data.lengths, data.labels, rows))
@@ -232,7 +232,7 @@ def train_epoch(
         total += loss.detach()*len(some)
     return total.item()/len(rows)
 
-# %% ../nbs/01b_training.ipynb #6f1bee76
+# %% ../nbs/01b_training.ipynb #e4176be0
 def train(
     model:nn.Module, # Trained in place; returns logits (or, in pre-training, the loss)
     data, # With `mel`, `lengths`, `labels` and `classes`
@@ -244,17 +244,14 @@ def train(
     on_epoch=None, # Called with model and history entry; may return more for the entry
     checkpoint=None, # File to continue from and to write after each epoch
     identity:str='', # What else the numbers depend on, for the checkpoint's stamp
-    progress:bool=False, # Show a progress bar?
-    n_classes:int=None, # By default `len(data.classes)`
 )->list: # The history: a dictionary per epoch, with `epoch` and `loss`
     "Train a model; it ends with averaged weights if the recipe says so"
     model = model.to(memory_format=torch.channels_last)
-    state = TrainingState(model, data, rows, recipe, n_classes)
+    state = TrainingState(model, data, rows, recipe)
     stamp = _stamp(state, getattr(data, 'digest', ''), augment, teacher) | dict(
         identity=identity, seed=seed)
     if checkpoint: state.restore(checkpoint, stamp)
-    epochs = range(len(state.history), recipe.epochs)
-    for epoch in (bar := tqdm(epochs, disable=not progress, unit='epoch')):
+    for epoch in range(len(state.history), recipe.epochs):
         loss = train_epoch(state, epoch, seed, augment, teacher)
         if not math.isfinite(loss): raise DataError(
             f'the loss is {loss} in epoch {epoch+1}: lower the learning rate')
@@ -263,7 +260,6 @@ def train(
             state.average.update_parameters(model)
         state.history.append(entry | ((on_epoch and on_epoch(model, entry)) or {}))
         if checkpoint: state.save(checkpoint, stamp)
-        bar.set_postfix(loss=f'{loss:.3f}')
     if state.average.n_averaged:
         model.load_state_dict(state.average.module.state_dict())
         # dropout must not depend on how often the training was interrupted
