@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['by_experiment', 'clip_scores', 'combine', 'read_results', 'name_folds', 'summarise', 'compare', 'calibrate']
 
-# %% ../nbs/04e_summary.ipynb #81de91ac
+# %% ../nbs/04e_summary.ipynb #e51438e6
+from copy import copy
 import numpy as np
 from fastcore.basics import groupby
 from .core import DataError, printable
@@ -146,7 +147,7 @@ def compare(runs)->list:
     return [(best, name, 100*difference, p)
             for name, (difference, _), p in zip(others, tests, corrected)]
 
-# %% ../nbs/04e_summary.ipynb #0e87b87f
+# %% ../nbs/04e_summary.ipynb #c224f5be
 def calibrate(
     runs, # Scored on test folds
     held_out, # Runs of the same experiments, scored on validation clips
@@ -154,11 +155,10 @@ def calibrate(
     "Copies of the runs whose experiment and fold have a temperature, divided by it"
     key, scaled = lambda run: (run.row['experiment'], run.row['fold']), []
     known = groupby(held_out, key)
-    for run in (run for run in runs if key(run) in known):
+    for run in (copy(run) for run in runs if key(run) in known):
         found = [fit_temperature(r.labels, r.logits) for r in known[key(run)]]
-        new = Run(run.row, run.history, run.names, run.groups, run.labels,
-                  run.logits/np.mean(found), run.classes)
-        error = expected_calibration_error(new.labels, new.logits)
-        new.row = run.row | dict(calibration_error=error)
-        scaled.append(new)
+        run.logits = (run.logits/np.mean(found)).astype(np.float32)
+        error = expected_calibration_error(run.labels, run.logits)
+        run.row = run.row | dict(calibration_error=error)
+        scaled.append(run)
     return scaled
