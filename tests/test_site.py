@@ -19,7 +19,8 @@ class Page(HTMLParser):
     "What one page links to, what it loads, and the places that one can link to in it"
     def __init__(self, path):
         super().__init__()
-        self.links, self.loaded, self.ids, self.undescribed, self.text = set(), set(), set(), [], path.read_text(encoding='utf-8')
+        self.links, self.loaded, self.ids, self.undescribed, self.players = set(), set(), set(), [], []
+        self.text = path.read_text(encoding='utf-8')
         self.feed(self.text)
 
     def handle_starttag(self, tag, attrs):
@@ -27,7 +28,7 @@ class Page(HTMLParser):
         self.ids |= {attrs.get('id'), attrs.get('name') if tag == 'a' else None}
         self.loaded |= {attrs[name] for name in LOADED.get(tag, []) if attrs.get(name)}
         if tag == 'a' and attrs.get('href'): self.links.add(attrs['href'])
-        if tag == 'audio' and not attrs.get('aria-label'): self.undescribed.append('a player')
+        if tag == 'audio': self.players.append(attrs.get('aria-label'))
         if tag == 'img' and not attrs.get('alt'): self.undescribed.append(attrs.get('src', '')[:40])
 
 def is_outside(link): return bool(re.match(r'[a-z][a-z0-9+.-]*:|//', link)) and not link.startswith('data:')
@@ -64,9 +65,22 @@ def pandoc(text, to):
 def test_the_filter_for_quarto_cleans_pages():
     script = '```{=html}\n  <script src="https://cdnjs.example/require.js"></script>\n  ```'
     page = f'---\ntitle: T\nheader-includes:\n- |\n  {script}\n---\n'
-    page += '```python\ndef f(x:[`Tensor`](https://pytorch.org/x#t)): pass\n```\n\n<audio controls src="a.wav"></audio>\n'
+    page += '```python\ndef f(x:[`Tensor`](https://pytorch.org/x#t)): pass\n```\n'
     made = pandoc(page, 'html')
-    assert 'cdnjs' not in made and 'aria-label="Listen"' in made and '](https' not in made and 'Tensor' in made
+    assert 'cdnjs' not in made and '](https' not in made and 'Tensor' in made
+
+PLAYERS = '# A `dog`\n\n<audio controls src="a.wav"></audio>\n\n```{=html}\n<audio src="b.wav">\nText\n</audio>\n```\n\n'
+PLAYERS += '<audio src="c.wav" aria-label="Two dogs"></audio>\n'
+
+def test_both_builders_name_players_alike():
+    "By their own label or by the heading above, so that it is seen and read aloud, and each name once"
+    sys.path.append(str(ROOT/'tools'))
+    from docs import players
+    import pypandoc
+    for made in pandoc(f'---\ntitle: T\n---\n{PLAYERS}', 'html'), players(pypandoc.convert_text(PLAYERS, 'html', format='markdown')):
+        named = re.findall(r'<span class="player"><span>(.*?)</span><audio aria-label="(.*?)"', made)
+        assert named == [(name, name) for name in ('Listen: A dog', 'Listen: A dog (2)', 'Two dogs')], made
+        assert made.count('</audio></span>') == 3
 
 def test_the_filter_for_quarto_writes_links_from_the_root():
     made = pandoc('---\ntitle: T\ndescription: One sentence.\n---\n[a](04_crossval.ipynb) ![b](way.png) [c](https://x.org)', 'gfm')
@@ -79,10 +93,10 @@ def test_every_page_of_the_sidebar_is_there(pages):
     listed = [item for group in contents for item in group['contents']]
     notebooks = {path.name for path in (ROOT/'nbs').glob('*.ipynb')}
     assert {item['href'] for item in listed} == notebooks, 'nbs/sidebar.yml and the notebooks differ'
-    assert len(pages) == len(listed)
+    assert len(pages.keys() - {'404.html'}) == len(listed)      # every page, and the one for all that are not there
     for name, page in pages.items():
         assert all(f'>{item["text"]}<' in page.text for item in listed), name
-        assert ('pagination-link' in page.text), f'{name}: no link to the page before or after'
+        assert ('pagination-link' in page.text) == (name != '404.html'), f'{name}: links to the page before or after'
 
 def test_no_link_is_broken(site, pages):
     broken = []
@@ -106,6 +120,8 @@ def test_pages_are_complete(site, pages):
     for name, page in pages.items():
         prose = re.sub(r'(?s)<(script|style)\b.*?</\1>|src="data:[^"]*"', '', page.text)
         wrong += [f'{name}: without a description: {source}' for source in page.undescribed]
+        wrong += [f'{name}: the name of a player is missing, not seen, or not the only one: {label}' for label in page.players
+                  if not label or page.players.count(label) > 1 or f'<span>{label}</span>' not in page.text]
         wrong += [f'{name}: {found}' for pattern in (MACHINE_PATH, r'@fig-[\w-]+', r'\.ipynb(?:#[\w-]+)?"', r'<span class="math', r'#\| ?\w+')
                   for found in re.findall(pattern, prose)]
         for meta in 'og:image', 'name="description"', 'rel="icon"':
@@ -124,13 +140,20 @@ def browser(site):
 
 @pytest.fixture(scope='module')
 def address(site):
-    "The site below a sub-path of a server on this machine"
+    "The site below a sub-path of a server on this machine, which serves 404.html for what is not there"
+    below = '/urbansounds_nb'
     class Handler(SimpleHTTPRequestHandler):
-        def translate_path(self, path): return super().translate_path(path.removeprefix('/below')) if path.startswith('/below/') else '/nowhere'
+        def translate_path(self, path): return super().translate_path(path.removeprefix(below)) if path.startswith(f'{below}/') else '/nowhere'
         def log_message(self, *args): pass
+        def send_error(self, code, *args):
+            if code != 404: return super().send_error(code, *args)
+            self.send_response(404)
+            self.send_header('Content-Type', 'text/html')
+            self.end_headers()
+            self.wfile.write((site/'404.html').read_bytes())
     server = ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Handler, directory=site))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f'http://127.0.0.1:{server.server_port}/below'
+    yield f'http://127.0.0.1:{server.server_port}{below}'
     server.shutdown()
 
 def opened(browser, size, problems, **settings):
@@ -139,8 +162,7 @@ def opened(browser, size, problems, **settings):
     page = browser.new_context(viewport=dict(width=width, height=height), **settings).new_page()
     page.on('console', lambda message: message.type in ('error', 'warning') and problems.append(f'{page.url}: {message.text}'))
     page.on('pageerror', lambda error: problems.append(f'{page.url}: {error}'))
-    # what the next page interrupts is no failure
-    page.on('requestfailed', lambda request: 'ABORTED' in (request.failure or '') or problems.append(f'{page.url}: {request.url[:100]} failed'))
+    page.on('requestfailed', lambda request: problems.append(f'{page.url}: {request.url[:100]} failed: {request.failure}'))
     page.on('request', lambda request: re.match('(file|data|blob):|http://127', request.url) or problems.append(f'{page.url}: loads {request.url}'))
     return page
 
@@ -205,3 +227,38 @@ def test_search_and_dark_mode_by_keyboard(browser, site, address, place):
     page.wait_for_function(f'{colour} != "{before}"')      # remembered
     page.context.close()
     assert not problems, '\n'.join(problems)
+
+@pytest.mark.parametrize('missing', ['none.html', 'deep/er/none.html'])
+def test_a_missing_address_leads_on(browser, address, missing):
+    "At any depth, with the looks of the site, its list of pages and its search"
+    page = opened(browser, 'desktop', [])
+    assert page.goto(f'{address}/{missing}').status == 404
+    assert page.locator('h1').inner_text() == 'Page not found'
+    page.keyboard.press('/')
+    page.keyboard.type('train on my own sounds')
+    page.wait_for_selector('.search-result')
+    page.locator('main').get_by_role('link', name='the home page').click()
+    page.wait_for_url(f'{address}/index.html')
+    page.context.close()
+
+# what people type, and the page that should come first
+ASKED = {'predict my own file': 'predict', 'classify a recording': 'predict', 'a folder of files': 'predict', 'long recording': 'predict',
+         'train on my own sounds': 'own_sounds', 'train on my own classes': 'own_sounds', 'use a GPU': 'index', 'install CPU only': 'index',
+         'run without Python': 'export', 'android': 'export', 'try it online': 'browser', 'web page for my colleagues': 'app',
+         'how accurate is it': 'results', 'is it fast': 'speed', 'continue an interrupted run': 'crossval', 'add my own network': 'experiments',
+         'load my own data set': 'sources', 'unknown sounds': 'unknown', 'compare with papers': 'honest', 'several GPUs': 'cluster'}
+FIRST = """async questions => {
+    const search = new Fuse(await (await fetch('search.json')).json())
+    return questions.map(question => (search.search(question, {limit: 1})[0] || {item: {href: 'nothing'}}).item.href)
+}"""
+
+def test_the_search_finds_what_people_look_for(browser, site, pages, address):
+    page = opened(browser, 'desktop', problems := [])
+    page.goto(f'{address}/index.html')
+    first = dict(zip(ASKED, page.evaluate(FIRST, list(ASKED))))
+    wrong = [f'{question}: {href}' for question, href in first.items() if href.split('#')[0] != f'{ASKED[question]}.html']
+    page.context.close()
+    for entry in json.loads((site/'search.json').read_text()):
+        name, place = urldefrag(entry['href'])
+        if name not in pages or place and place not in pages[name].ids: wrong.append(f'{entry["href"]}: no such place')
+    assert not wrong + problems, '\n'.join(wrong + problems)

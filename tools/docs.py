@@ -4,13 +4,15 @@
     python tools/docs.py [--smalldocs] [folder]     (default: _docs)
 """
 import argparse, base64, contextlib, hashlib, html, json, re, shutil, subprocess, sys, tarfile, tempfile
+from collections import Counter
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = 'settings.ini', '_quarto.yml', 'nbs'
 CACHES = shutil.ignore_patterns('.*', '__pycache__', '_proc', '_docs', 'wandb', 'runs')
 SCRIPT = Path(__file__).with_name('search.js')
-HEARING = Path(__file__).with_name('browser.js')
+TASKS = SCRIPT.with_name('tasks.yml')
+HEARING = SCRIPT.with_name('browser.js')
 # What runs the model in a browser: one version, one archive; LICENSE-onnxruntime.txt goes with it
 RUNTIME = 'onnxruntime-web@1.30.0'
 INTEGRITY = 'sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=='
@@ -20,6 +22,12 @@ EXPECTED = r'output-file is not read|html-math-method is ignored|code-tools is i
 CELL = re.compile(r'(?m)^(?=::: \{\.cell #)')
 LABEL = re.compile(r'::: \{\.cell #(fig-[\w-]+)\}')
 CAPTION = re.compile(r'<figcaption>(.*?)</figcaption>', re.S)
+PLAYER = re.compile(r'<h[1-4]\b[^>]*>(?P<heading>.*?)</h[1-4]>|<audio\b(?P<settings>[^>]*)>|</audio>', re.S)
+# 404.html is served for every missing address; below the folder of the site, its own links have to count from that folder
+FROM_ROOT = """<script>
+{ const root = (location.pathname.match(/^.*?[/]urbansounds_nb[/]/) || [''])[0]
+  if (root && location.pathname.slice(root.length).includes('/')) document.head.append(Object.assign(document.createElement('base'), {href: root})) }
+</script>"""
 SKIP = '<a class="visually-hidden-focusable" href="#quarto-document-content">Skip to the text</a>'      # past the sidebar, for who has no mouse
 
 def processed():
@@ -55,6 +63,37 @@ def mathml(page):
     def converted(match): return convert(html.unescape(match[2])[2:-2], display='block' if match[1] == 'display' else 'inline')
     return re.sub(r'<span class="math (inline|display)">(.*?)</span>', converted, page, flags=re.S)
 
+def players(page):
+    "The HTML of a page whose players have a name that is seen and read aloud: their own, or the heading above them"
+    heading, named = '', Counter()
+    def labelled(match):
+        nonlocal heading
+        if match['heading']: heading = re.sub('<[^>]+>', '', match['heading']).strip()
+        if match['settings'] is None: return match[0] if match['heading'] else '</audio></span>'
+        own = re.search(r'aria-label="([^"]*)"', match['settings'])
+        name = own[1] if own else f'Listen: {heading}'
+        named[name] += 1
+        if named[name] > 1: name += f' ({named[name]})'
+        settings = match['settings'].replace(own[0], '') if own else match['settings']
+        return f'<span class="player"><span>{name}</span><audio aria-label="{name}"{settings}>'
+    return PLAYER.sub(labelled, page)
+
+def add_tasks(site):
+    "Put what people look for, in their own words, into the index of the search"
+    import yaml
+    index = json.loads((site/'search.json').read_text(encoding='utf-8'))
+    titles = {entry['href'].split('#')[0]: entry['title'] for entry in index}
+    for href, tasks in yaml.safe_load(TASKS.read_text(encoding='utf-8')).items():
+        index += [dict(objectID=f'{href}?{task}', href=href, title=titles[href.split('#')[0]], section=task, text=text, task=True)
+                  for task, text in tasks.items()]
+    (site/'search.json').write_text(json.dumps(index, ensure_ascii=False), encoding='utf-8')
+
+def serve_missing(site):
+    "404.html finds what it needs from any address"
+    page = site/'404.html'
+    text = re.sub(r'(href|src)="/(?!/)', r'\1="', page.read_text(encoding='utf-8'))      # Quarto counts from the root of the server
+    page.write_text(text.replace('<head>', f'<head>\n{FROM_ROOT}', 1), encoding='utf-8')
+
 def smalldocs_site(root):
     "smalldocs' site of `root`, with what it lacks: names of pages, figures, maths"
     from smalldocs.config import load
@@ -80,9 +119,11 @@ def finish(site, card):
     shutil.copy(SCRIPT, site/'site_libs')
     for path in site.glob('*.html'):
         text = path.read_text(encoding='utf-8').replace('site_libs/fuse/fuse.min.js', f'site_libs/{SCRIPT.name}')
-        text = re.sub(r'<body\b[^>]*>', lambda match: match[0] + SKIP, text, count=1).replace('<audio ', '<audio aria-label="Listen" ')
+        text = re.sub(r'<body\b[^>]*>', lambda match: match[0] + SKIP, text, count=1)
         image = '' if 'og:image' in text else f'<meta property="og:image" content="{card}">\n'      # there with a doc_host
-        path.write_text(text.replace('</head>', f'{image}</head>', 1), encoding='utf-8')
+        path.write_text(players(text).replace('</head>', f'{image}</head>', 1), encoding='utf-8')
+    serve_missing(site)
+    add_tasks(site)
     index = (site/'search.json').read_text(encoding='utf-8')
     (site/'search.js').write_text(f'window.searchIndex = {index}\n', encoding='utf-8')
 
@@ -152,6 +193,8 @@ def quarto_site(folder):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.move(pages/'_docs', folder)
     for path in (ROOT/'nbs').glob('*.ogg'): shutil.copy(path, folder)
+    serve_missing(folder)
+    add_tasks(folder)
     add_model(folder)
 
 def main():

@@ -1,21 +1,44 @@
-// The search of the pages' sections, in place of Fuse: every word has to be there, and names count more than text
-window.Fuse = class {
-  constructor(sections) { this.sections = sections }
+// The search of the pages' sections, in place of Fuse: every word has to be there, names count more than text,
+// and what people look for in their own words (tools/tasks.yml) comes first
+const FILLERS = new Set(('a an and are be can could do does for from get how i if in into is it its me my of on or own our please should '
+  + 'some that the there this to use using want what when where which with you your').split(' '))
 
-  score(section, words) {
-    const [title, name, text] = [section.title, section.section, section.text].map(part => part.toLowerCase())
-    const scores = words.map(word => 9*(name === word) + 4*name.includes(word) + 3*title.includes(word) + Math.min(2, text.split(word).length - 1))
-    return scores.every(score => score > 0) ? scores.reduce((a, b) => a + b) : 0
+const wordsOf = text => text.toLowerCase().split(/[^\p{L}\p{N}_+#.-]+/u).filter(Boolean)
+
+window.Fuse = class {
+  constructor(sections) {
+    // in a task a word counts where it begins: "app" is not in "happens"; a name may be a part of another (LogMel)
+    const part = (text, task) => task ? ' ' + wordsOf(text).join(' ') : text.toLowerCase()
+    this.sections = sections.map(item => ({item, parts: [item.title, item.section, item.text].map(text => part(text, item.task))}))
   }
 
-  found(words) {
-    return this.sections.map(item => ({item, score: this.score(item, words)})).filter(hit => hit.score > 0).sort((a, b) => b.score - a.score)
+  scores({item, parts: [title, name, text]}, words) {
+    return words.map(word => item.task ? ' ' + word : word).map(word => {
+      const task = item.task && (name + text).includes(word)
+      return 9*(name === word) + 4*name.includes(word) + 3*title.includes(word) + Math.min(2, text.split(word).length - 1) + (task ? 4 : 0)
+    })
+  }
+
+  // the sections in which at least this share of the words occurs
+  found(words, share, sections = this.sections) {
+    return sections.map(section => ({item: section.item, scores: this.scores(section, words)}))
+      .filter(({scores}) => scores.filter(Boolean).length >= share*words.length)
+      .map(({item, scores}) => ({item, score: scores.reduce((a, b) => a + b)}))
+      .sort((a, b) => b.score - a.score)
   }
 
   search(query, {limit}) {
-    const words = query.toLowerCase().split(/\s+/).filter(Boolean)
-    const hits = this.found(words)
-    return (hits.length ? hits : this.found(words.map(word => word.slice(0, Math.max(4, word.length - 3))))).slice(0, limit)  // leakage: leak
+    const all = wordsOf(query)
+    const meant = all.filter(word => !FILLERS.has(word))
+    const words = meant.length ? meant : all
+    const stems = words.map(word => word.slice(0, Math.max(4, word.length - 3)))    // leakage: leak
+    const hits = [() => this.found(words, 1), () => this.found(stems, 1),
+      () => this.found(stems, .5, this.sections.filter(section => section.item.task))]
+    for (const hit of hits) {
+      const sections = hit()
+      if (sections.length) return sections.slice(0, limit)
+    }
+    return []
   }
 }
 
