@@ -24,10 +24,11 @@ class DataError(ValueError):
 
 def printable(text)->str:
     "One line: `text` with control characters and direction overrides escaped"
+    if (text := str(text)).isprintable(): return text
     # category Zs: spaces of any width; U+200C and U+200D join letters and emojis
     harmless = lambda c: c.isprintable() or category(c) == 'Zs' or c in '\u200c\u200d'
     escape = lambda c: c.encode('unicode_escape').decode()
-    return ''.join(c if harmless(c) else escape(c) for c in str(text))
+    return ''.join(c if harmless(c) else escape(c) for c in text)
 
 # %% ../nbs/90_core.ipynb #ace88ac3
 _ADVICE = {errno.ENOENT: 'correct the name', errno.ENOTDIR: 'correct the name',
