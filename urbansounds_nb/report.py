@@ -22,7 +22,7 @@ from .study import Study
 from .summary import (by_experiment, combine, compare, name_folds,
                                     read_results, summarise)
 
-# %% ../nbs/04c_report.ipynb #e1668ac4
+# %% ../nbs/04c_report.ipynb #a0498077
 COLUMNS = {'experiment': '{experiment}', 'folds × seeds': '{n_folds} × {seeds}',
     'accuracy (%)': '{accuracy:.1f} ± {std:.1f}', 'folds 5–9': '{accuracy_5_to_9:.1f}',
     '95 % interval': '{low:.1f} – {high:.1f}', 'without split': '{without_split:.1f}',
@@ -54,10 +54,10 @@ def score_table(runs)->str:
     lines = []
     for name, rows in table_rows(runs).items():
         widths = [max(map(len, column)) for column in zip(COLUMNS, *rows)]
-        widths[0] *= -1
-        lines += [f'{name}:'] + ['  '.join(
-            f'{cell:{"<" if width < 0 else ">"}{abs(width)}}'
-            for cell, width in zip(row, widths)) for row in (COLUMNS, *rows)]
+        lines.append(f'{name}:')
+        for first, *others in (COLUMNS, *rows):
+            cells = first.ljust(widths[0]), *map(str.rjust, others, widths[1:])
+            lines.append('  '.join(cells))
     return '\n'.join(lines + comparisons(runs))
 
 # %% ../nbs/04c_report.ipynb #9dead871
