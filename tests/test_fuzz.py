@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from urbansounds_nb.audio import read_audio
-from urbansounds_nb.checkpoint import read_header
+from urbansounds_nb.checkpoint import read_checkpoint
 from urbansounds_nb.commands import urbansounds_report
 from urbansounds_nb.core import DataError
 from urbansounds_nb.dataset import load_clips
@@ -70,7 +70,7 @@ def test_no_loader_unpickles(tmp_path, how, three_folds):
         (path := tmp_path/'evil'/name).parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return path
-    tries = [(read_header, at('a.safetensors')), (AudioClassifier.load, at('b.safetensors')), (OnnxClassifier, at('c.onnx')), (Run.read, at('d.parquet')), (read_audio, at('e.wav')), (classify, at('f.wav')),
+    tries = [(read_checkpoint, at('a.safetensors')), (AudioClassifier.load, at('b.safetensors')), (OnnxClassifier, at('c.onnx')), (Run.read, at('d.parquet')), (read_audio, at('e.wav')), (classify, at('f.wav')),
              (load_clips, at('g.parquet')), (load_clips, at('h.tar.gz')), (load_clips, at('i/x.arrow').parent), (load_clips, at('j/x.csv').parent), (load_clips, at('k/metadata/UrbanSound8K.csv').parents[1])]
     for read, path in tries:
         with pytest.raises(DataError) as refusal: read(path)

@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 from conftest import REAL
 from urbansounds_nb.audio import read_audio
-from urbansounds_nb.checkpoint import model_card, read_checkpoint, read_header
+from urbansounds_nb.checkpoint import model_card, read_checkpoint
 from urbansounds_nb.cnn import ResidualCNN
 from urbansounds_nb.core import DataError
 from urbansounds_nb.models import (
@@ -57,7 +57,7 @@ def test_all_settings_are_kept(fitted, checkpoint):
     for a, b in zip(fitted.decide(*fitted.predict_logits([wave], 22050)), found.decide(*found.predict_logits([wave], 22050))):
         assert np.array_equal(a, b)
     assert repr(found) == repr(fitted) and found.header['licence'] == 'CC BY-NC 4.0'
-    assert read_header(checkpoint)['recall'] == {'siren': .5}
+    assert read_checkpoint(checkpoint)[0]['recall'] == {'siren': .5}
 
 def test_the_level_does_not_matter(fitted):
     for name in CLASSES:
@@ -146,7 +146,7 @@ def test_a_checkpoint_of_version_01(tmp_path):
     assert np.allclose(classifier.decide(found, features)[1], np.linalg.norm(features), atol=1e-3)
     assert classifier.header['rejection'] == 'an answer below 25 %' and '| siren | 80 % |' in model_card(classifier.header)
     again = AudioClassifier.load(saved(tmp_path/'new.safetensors', classifier))         # and becomes one of today's
-    assert np.array_equal(again.predict_logits([wave], 22050)[0], found) and 'usual' not in read_header(tmp_path/'new.safetensors')
+    assert np.array_equal(again.predict_logits([wave], 22050)[0], found) and 'usual' not in read_checkpoint(tmp_path/'new.safetensors')[0]
 
 @pytest.mark.parametrize('change', [dict(model=3), dict(model='x'), dict(network=None), dict(usual={'means': [[1], [2, 3]]}), dict(usual=[]), dict(unknown_below='1')])
 def test_an_odd_checkpoint_of_version_01(change, tmp_path):
@@ -276,7 +276,7 @@ def test_a_card_is_safe_to_print(fitted, tmp_path):
     fitted_name, fitted.name = fitted.name, '\x1b]0;title\x07'
     try: path = saved(tmp_path/'a.safetensors', fitted, licence='a\nb\x1b[2J\u202e', recall={'\x1b[31mdog': .5})
     finally: fitted.name = fitted_name
-    card = model_card(read_header(path))
+    card = model_card(read_checkpoint(path)[0])
     assert not set(card) & {'\x1b', '\x07', '\u202e'} and 'a\nb' not in card
 
 # --- the Hub, the package
@@ -302,7 +302,7 @@ def test_publishing(monkeypatch, checkpoint):
     assert sent[2][0] == 'README.md' and b'license: cc-by-nc-4.0' in sent[2][1] and b'hf_marker' not in sent[2][1]
 
 def test_the_shipped_checkpoint():
-    header = read_header(SHIPPED)
+    header = read_checkpoint(SHIPPED)[0]
     assert SHIPPED.stat().st_size < 3_000_000
     assert {'licence', 'citation', 'trained_on', 'score', 'recall', 'temperature', 'min_confidence', 'ood_threshold', 'rejection', 'not_for'} <= set(header)
     assert len(header['recall']) == 10 and 'CC BY-NC 4.0' in header['licence']
