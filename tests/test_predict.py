@@ -256,6 +256,7 @@ def test_silence():
     for wave in (np.zeros(100), np.zeros(9*22050), np.full(22050, .7), rounding, rng.integers(0, 2, n)*step, .7+rounding): assert classify(wave, 22050).label == 'silence'
     assert classify((rounding/step).astype(np.int16), 22050).label == 'silence'                    # as read from a file of 16 bits
     for label in CLASSES: assert not is_silence(synthesise(label, 0), 22050)
+    for level in (-90, -130): assert not is_silence(10**(level/20)*DOG, 22050)                     # a sound that is not steady is one at any level
     click = np.zeros(n, np.float32)
     click[n//2:n//2+200] = rng.uniform(-.01, .01, 200)
     assert classify(click, 22050).label != 'silence'

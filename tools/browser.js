@@ -31,11 +31,11 @@ function isSilence(wave, rate, facts) {
     const end = at + size + (i < longer)
     let sum = 0
     for (let k = at; k < end; k++) sum += (wave[k] - mean)**2
-    if (sum/(end - at) > 1e-12) power.push(sum/(end - at))
+    power.push(sum/(end - at))
     at = end
   }
-  const average = power.reduce((a, b) => a + b, 0)/power.length
-  return !power.length || Math.max(...power) < Math.min(10**(facts.silence_db/10), 1.6*average)
+  const loudest = Math.max(...power), heard = power.filter(x => x >= 1e-4*loudest)       // without pauses
+  return loudest <= 10**(facts.silence_db/10) && loudest <= 1.6*heard.reduce((a, b) => a + b, 0)/heard.length
 }
 
 async function segment({start, end, wave}, {session, ort, facts}) {

@@ -55,7 +55,7 @@ def windows(chunks, rate:int, new_rate:int, hop:float=1., length:float=4.):
     covered = at-step+size+new_rate//40 if at else 0
     if total > covered: yield cut(max(0, total-size), total)
 
-# %% ../nbs/06_predict.ipynb #e8fe4295
+# %% ../nbs/06_predict.ipynb #7e48cc2e
 SILENCE_DB = -90. # One step of a 16-bit recording (rms, dB relative to full scale)
 
 def is_silence(wave:np.ndarray, rate:int)->bool:
@@ -63,8 +63,8 @@ def is_silence(wave:np.ndarray, rate:int)->bool:
     wave = wave - wave.mean(dtype=np.float64)
     pieces = np.array_split(wave, max(1, 20*len(wave)//rate))
     power = np.array([np.square(piece).mean() for piece in pieces])
-    power = power[power > 1e-12]                      # the rest is digital silence
-    return not len(power) or power.max() < min(10**(SILENCE_DB/10), 1.6*power.mean())
+    heard = power[power >= 1e-4*power.max()]          # without pauses
+    return heard.max() <= min(10**(SILENCE_DB/10), 1.6*heard.mean())
 
 # %% ../nbs/06_predict.ipynb #dbcb8998
 class Segment(NamedTuple):
