@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ARCHITECTURES', 'default_classifier', 'Standardise', 'AudioClassifier', 'Architecture', 'build_classifier',
-           'model_costs', 'load_classifier', 'push_classifier']
+           'load_classifier', 'push_classifier']
 
-# %% ../nbs/03a_models.ipynb #bfdbc41a
+# %% ../nbs/03a_models.ipynb #978020fe
 import math, re
 from functools import lru_cache
 from importlib.resources import files
@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from fastcore.basics import patch, store_attr
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 from .audio import as_mono_float32
 from .checkpoint import (
     checkpoint_errors, model_card, read_checkpoint, write_checkpoint)
@@ -24,8 +23,7 @@ from .cnn import AudioCNN1D, DurationTable, ResidualCNN, SBCNN
 from .core import DataError, hub_errors, hub_token, printable
 from .rejection import MahalanobisDetector
 from .spectrogram import FRONT_ENDS, LogMel
-from .transformer import (
-    AudioTransformer, ConvTransformer, activation_bytes)
+from .transformer import AudioTransformer, ConvTransformer
 
 # %% ../nbs/03a_models.ipynb #94211c9b
 class Standardise(nn.Module):
@@ -178,19 +176,6 @@ def build_classifier(
     arguments = defaults | arguments | _sizes(front_end, classes)
     return AudioClassifier(network(**arguments), front_end, classes, name=name)
 
-# %% ../nbs/03a_models.ipynb #b3645714
-def model_costs(
-    name:str, # Entry of `ARCHITECTURES`
-)->dict:
-    "Parameters, millions of multiply-adds and MB of activations, for one clip"
-    model = build_classifier(name, [str(i) for i in range(10)])
-    mel = torch.zeros(1, model.front_end.n_mels, model.front_end.n_frames)
-    with FlopCounterMode(display=False) as counter, torch.no_grad(): model.eval()(mel)
-    parameters = sum(p.numel() for p in model.parameters())
-    return dict(architecture=name, parameters=parameters,
-                multiply_adds=counter.get_total_flops()/2e6,
-                activation_megabytes=activation_bytes(model, mel)/1e6)
-
 # %% ../nbs/03a_models.ipynb #b2b370a9
 @patch(as_prop=True)
 def network_settings(self:AudioClassifier)->dict:
@@ -210,14 +195,12 @@ def save(self:AudioClassifier,
         network=self.network_settings, front_end=self.front_end.settings)
     write_checkpoint(path, self.state_dict(), header)
 
-# %% ../nbs/03a_models.ipynb #6b6b9bf2
-_NETWORKS = {network.__name__: network for network in (
-    ResidualCNN, ConvTransformer, AudioCNN1D, AudioTransformer, SBCNN, DurationTable)}
-
+# %% ../nbs/03a_models.ipynb #879307f2
 def _build(header, tensors):
     "The model that a checked header describes, with the tensors of its file"
     front_end, kind = LogMel(**header['front_end']), header['network']['class']
-    if kind not in _NETWORKS: raise ValueError(f'unknown class {printable(kind)[:40]}')
+    networks = {x.network.__name__: x.network for x in ARCHITECTURES.values()}
+    if kind not in networks: raise ValueError(f'unknown class {printable(kind)[:40]}')
     as_tuple = lambda x: tuple(map(as_tuple, x)) if isinstance(x, list) else x
     arguments = {x: as_tuple(y) for x, y in header['network']['arguments'].items()}
     arguments |= _sizes(front_end, header['classes'])
@@ -225,7 +208,7 @@ def _build(header, tensors):
     detector = tensors.get('detector.means')
     with torch.device('meta'):
         if detector is not None: detector = MahalanobisDetector(*detector.shape)
-        network = _NETWORKS[kind](**arguments)
+        network = networks[kind](**arguments)
         model = AudioClassifier(network, front_end, header['classes'],
                                 detector=detector, header=header, **settings)
     shapes = lambda some: {name: (x.shape, x.dtype) for name, x in some.items()}
