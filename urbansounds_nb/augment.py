@@ -242,15 +242,12 @@ class Augmentation(nn.Sequential):
 
     def __repr__(self): return f'Augmentation({", ".join(map(repr, self))})'
 
-# %% ../nbs/01a_augment.ipynb #c6e7162f
+# %% ../nbs/01a_augment.ipynb #76913f10
 def default_augmentation(
     n_mels:int=64, # Mel bands of the front end: masks cover up to an eighth of them
     n_frames:int=173, # Frames of the front end: masks cover up to 14 % of them
-    equaliser_db:float=12., # Strength of the equaliser
-    noise_p:float=.5, # Share of clips with a noise floor
-    low_pass_p:float=.3, # Share of clips with limited bandwidth
 )->Augmentation:
     "The changes that training uses, at the strengths that it uses"
-    mask = Mask(time=round(24*n_frames/173), frequency=n_mels/8, times=2)
-    return Augmentation(Warp(), Equaliser(equaliser_db), NoiseFloor(p=noise_p),
-                        RandomLowPass(p=low_pass_p), mask, Mixup(.4))
+    mask = Mask(time=round(24*n_frames/173), frequency=n_mels/8)
+    return Augmentation(Warp(), Equaliser(), NoiseFloor(), RandomLowPass(), mask,
+                        Mixup())

@@ -86,7 +86,7 @@ def killed_too_often(whole, mels, place, cluster):
             with contextlib.suppress(ProcessLookupError): os.kill(pid, signal.SIGKILL)
         time.sleep(.02)
     status, said = finished(process)
-    good = 'the same command goes on' in refusal(status, said)
+    good = 'the same command continues' in refusal(status, said)
     status, again = finished(start('urbansounds_crossval', cluster.address, **settings))
     return 'refused' if good and status == 0 and same(whole, place/'runs') and not leftovers(place) else f'lost: {said} {again}'
 
