@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Pages that export nothing
 STORY_PAGES = {'index', '05_results', '05a_honest', '06a_own_sounds', '07a_browser', '08_speed', '09_robustness'}
 EXPORTS, SKIPPED = {'export', 'exports', 'exporti'}, {'slow', 'data', 'notest'}
-MAX_COLUMNS, MAX_EXPORTED, MAX_VISIBLE, MAX_FOLDED = 88, 40, 12, 30
+MAX_COLUMNS, MAX_EXPORTED, MAX_VISIBLE, MAX_FOLDED = 88, 40, 8, 25
 MAX_KB, MAX_SKIPPED = 400, 2
 GUIDE = ROOT/'CONTRIBUTING.md'
 TABLE = re.compile(r'(?s)(<!-- measured by tools/lint_notebooks.py --write -->\n).*?(<!-- end of the measures -->)')
