@@ -88,7 +88,7 @@ def test_only_what_scored_the_same_clips_is_combined(change):
 # --- means
 
 @pytest.mark.parametrize('key, value', [('data', 'f'*16), ('recipe', {'epochs': 9}), ('network', {'class': 'SBCNN'}), ('augmentation', 'Mixup()'), ('threads', 2),
-                                        ('teachers', [['residual-cnn', 0, 'abc']]), ('pretraining', {'epochs': 1}), ('front_end', {'n_mels': 128}), ('code', '0.1'), ('scored_on', 'validation')])
+                                        ('teachers', [['residual-cnn', 0, 'abc']]), ('pretraining', {'epochs': 1}), ('front_end', {'n_mels': 128}), ('code', '0.1'), ('scored_on', 'validation'), ('probe', [50.])])
 def test_one_row_is_never_averaged_over_different_runs(key, value):
     runs = of('residual-cnn', (1, 2), (0,)) + [invented('residual-cnn', 3, **{key: value})]
     for average in (by_experiment, summarise, score_table):
@@ -145,6 +145,11 @@ def test_p_values_are_corrected_and_say_so():
 def test_other_clips_or_data_are_not_compared():
     assert compare(of('residual-cnn') + of('duration', (1, 2, 3))) == []
     with pytest.raises(DataError, match='different data'): compare(of('residual-cnn') + of('duration', data='f'*16))
+
+def test_a_row_with_few_folds_on_top_hides_no_comparison():
+    runs = of('residual-cnn') + of('duration', share=.4)
+    few = of('conv-transformer', (1, 2), share=.99)
+    assert summarise(runs + few)[0]['experiment'] == 'conv-transformer' and compare(runs + few) == compare(runs) != []
 
 def test_calibration_is_by_experiment_and_fold():
     held_out = of('residual-cnn', (1, 2), (0,), scored_on='validation')

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['split', 'run_identity', 'load_teachers', 'run_fold', 'cross_validate']
 
-# %% ../nbs/04_crossval.ipynb #68b6f716
+# %% ../nbs/04_crossval.ipynb #d605bcf6
 import json, os, sys, time
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 from .cluster import ray_map
-from urbansounds_nb.core import (DataError, atomic_write, file_lock, fork_server,
-    run_jobs)
+from .core import (DataError, atomic_write, file_lock, fork_server,
+    printable, run_jobs)
 from .dataset import check_folds, make_folds
 from urbansounds_nb.experiments import (ABLATIONS, DEVELOPMENT_FOLDS, Experiment,
     get_experiment)
 from .features import load_source
 from .models import AudioClassifier, build_classifier
+from .spectrogram import same_probe
 from .study import (RESULTS_VERSION, Run, Study, environment,
     identity_digest, run_key, run_metrics, short_digest)
 from .training import Ensemble, autocast, predict_logits, train
@@ -89,7 +90,7 @@ def _note_epoch(data, rows, recipe, news, tick):
         return more
     return note
 
-# %% ../nbs/04_crossval.ipynb #3261fd37
+# %% ../nbs/04_crossval.ipynb #2862ff09
 def load_teachers(study:Study, identity:dict, scored_on:str, fold:int):
     "`Ensemble` of an identity's teachers, or None; `DataError` if one is missing"
     models = []
@@ -100,7 +101,8 @@ def load_teachers(study:Study, identity:dict, scored_on:str, fold:int):
         models.append(AudioClassifier.load(path))
         row = models[-1].header.get('results') or {}
         known = *run_key(row), identity_digest(row)
-        if known != (name, scored_on, fold, seed, digest):
+        alike = same_probe(row.get('probe', []), models[-1].front_end.probe())
+        if known != (name, scored_on, fold, seed, digest) or not alike:
             raise DataError(f'{path}: not the teacher that its name says: remove it')
     return Ensemble(models) if models else None
 
@@ -198,12 +200,11 @@ def _describe(data, folds):
         absent = classes - set(columns['class'][columns['fold'] != fold].tolist())
         if absent: yield f'fold {fold}: no training clip of {_list(sorted(absent))}'
 
-# %% ../nbs/04_crossval.ipynb #86fde1c2
+# %% ../nbs/04_crossval.ipynb #ec2d826b
 @contextmanager
 def _progress(total, show):
     "A progress bar over all runs, as a context that gives the `tick` of `run_fold`"
     seen, ended = {}, Event()
-    bar = tqdm(total=total, unit='clip', unit_scale=True, disable=not show)
     def tick(news):
         label, n, entry = news
         seen[label] = n*entry['epoch']
@@ -212,8 +213,8 @@ def _progress(total, show):
                             f'accuracy {100*entry["accuracy"]:.1f} %')
     def redraw():
         while show and not ended.wait(1): bar.refresh()
-    Thread(target=redraw, daemon=True).start()
-    with bar:
+    with tqdm(total=total, unit='clip', unit_scale=True, disable=not show) as bar:
+        Thread(target=redraw, daemon=True).start()
         try: yield tick
         finally: ended.set()
 
@@ -256,7 +257,7 @@ def _check(scored_on, engine, **numbers):
     for given, known in ((scored_on, kinds), (engine, ('local', 'ray'))):
         if given not in known: raise DataError(f'{given!r}: choose from {_list(known)}')
 
-# %% ../nbs/04_crossval.ipynb #fdf18f7d
+# %% ../nbs/04_crossval.ipynb #c8a693d5
 def cross_validate(
     source='synthetic',    # As for `load_clips`, or a prepared folder
     experiments=('residual-cnn', 'conv-transformer'),
@@ -285,7 +286,7 @@ def cross_validate(
     first, development = [*data.values()][0], scored_on == 'development'
     present = sorted(set(first.columns['fold'].tolist()))
     folds = folds or [k for k in present if k in DEVELOPMENT_FOLDS or not development]
-    say = lambda text: progress and tqdm.write(text, file=sys.stderr)
+    say = lambda text: progress and tqdm.write(printable(text), file=sys.stderr)
     for line in _describe(first, folds): say(line)
     waiting = _plan(data, chosen, pairs, folds, study, scored_on, threads)
     def done(run):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['by_experiment', 'clip_scores', 'combine', 'read_results', 'name_folds', 'summarise', 'compare', 'calibrate']
 
-# %% ../nbs/04e_summary.ipynb #e51438e6
+# %% ../nbs/04e_summary.ipynb #69b908f1
 from copy import copy
 import numpy as np
 from fastcore.basics import groupby
@@ -13,16 +13,18 @@ from .core import DataError, printable
 from .experiments import ENSEMBLES
 from .metrics import (bootstrap_interval, expected_calibration_error,
     fit_temperature, holm, paired_test)
-from .study import Run, Study, identity_digest, run_metrics
+from .study import Run, Study, run_metrics, same_training
 
-# %% ../nbs/04e_summary.ipynb #d28e5ed2
+# %% ../nbs/04e_summary.ipynb #66570a0a
 def by_experiment(runs)->dict:
     "Experiment -> its runs; `DataError` if two of them have different identities"
     groups = groupby(runs, lambda run: run.row['experiment'])
     for name, some in groups.items():
-        kinds = {(identity_digest(r.row), r.row['scored_on'], r.classes) for r in some}
-        if len(kinds) > 1: raise DataError(f'{name}: its runs differ in data, classes '
-            'or training and have no common mean: give those of one results folder')
+        alike = all(same_training(some[0].row, run.row) for run in some)
+        kinds = {(run.row['scored_on'], run.classes) for run in some}
+        if len(kinds) > 1 or not alike: raise DataError(f'{name}: its runs differ in '
+            'data, classes or training and have no common mean: give those of one '
+            'results folder')
     return groups
 
 # %% ../nbs/04e_summary.ipynb #19ea6e88
@@ -84,7 +86,7 @@ def read_results(
     raise DataError(f'{folder}: no finished {scored_on} runs: run urbansounds_crossval '
         'first, or name another results folder')
 
-# %% ../nbs/04e_summary.ipynb #9f1f8bd3
+# %% ../nbs/04e_summary.ipynb #e2ce4ee1
 def name_folds(
     folds, # Fold numbers that a score rests on
     embedded:bool=False, # Are the clips the embedded ones?
@@ -96,8 +98,8 @@ def name_folds(
     base, *kind = printable(source).split(', ', 1)
     of = f' of {base}'*bool(base) + ''.join(f', from {text}' for text in kind)
     if folds == list(range(1, 11)): return f'all ten folds{of}'
-    return (f'{len(folds)} folds ({", ".join(map(str, folds))}){of}: '
-            'not comparable with scores over ten folds')
+    named = f'{len(folds)} fold{"s"*(len(folds) > 1)} ({", ".join(map(str, folds))})'
+    return f'{named}{of}: not comparable with scores over ten folds'
 
 # %% ../nbs/04e_summary.ipynb #9dd521ad
 def _summary(name, runs):
@@ -130,22 +132,25 @@ def summarise(runs)->list:
     rows = [_summary(name, some) for name, some in by_experiment(runs).items()]
     return sorted(rows, key=lambda row: -row['accuracy'])
 
-# %% ../nbs/04e_summary.ipynb #bd4f071a
+# %% ../nbs/04e_summary.ipynb #9593edad
 def compare(runs)->list:
-    """(best experiment, other, difference in points, p) for each other experiment.
+    """(best experiment, other, difference in points, p) among those of the same clips.
 
-    p is corrected for the number of comparisons (Holm). An experiment that scored other
-    clips than the best is left out; `DataError` if the runs are of different data."""
+    p is corrected for the number of comparisons (Holm); an experiment that alone scored
+    its clips is left out; `DataError` if the runs are of different data."""
     if len({(r.row['data'], r.row['scored_on'], r.classes) for r in runs}) > 1:
         raise DataError('runs of different data: give those of one results folder')
     clips = {name: _by_clip(some) for name, some in by_experiment(runs).items()}
-    best, *others = [row['experiment'] for row in summarise(runs)]
-    names, groups, correct, weights = clips[best]
-    others = [name for name in others if clips[name][0].tolist() == names.tolist()]
-    tests = [paired_test(correct, clips[name][2], groups, weights) for name in others]
+    ranked = [row['experiment'] for row in summarise(runs)]
+    alike = groupby(ranked, lambda name: tuple(clips[name][0])).values()
+    pairs = [(best, other) for best, *others in alike for other in others]
+    def test(best, other):
+        _, groups, correct, weights = clips[best]
+        return paired_test(correct, clips[other][2], groups, weights)
+    tests = [test(*pair) for pair in pairs]
     corrected = holm([p for _, p in tests])
-    return [(best, name, 100*difference, p)
-            for name, (difference, _), p in zip(others, tests, corrected)]
+    return [(*pair, 100*difference, p)
+            for pair, (difference, _), p in zip(pairs, tests, corrected)]
 
 # %% ../nbs/04e_summary.ipynb #c224f5be
 def calibrate(
