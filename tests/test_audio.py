@@ -368,6 +368,8 @@ def test_patterns_and_folders_without_a_sound(tmp_path, monkeypatch):
     (tmp_path/'empty'/'a.m4a').write_bytes(b'')
     for nothing in (tmp_path/'empty', f'{tmp_path}/*.ogg'):
         with pytest.raises(DataError, match='no sound in it'): find_audio(nothing)
+    for nothing in ('', ' '):
+        with pytest.raises(DataError, match='no name'): find_audio(nothing)
 
 def test_suffixes_are_what_soundfile_reads():
     kinds = {f'.{kind.lower()}' for kind in sf.available_formats()}

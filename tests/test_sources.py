@@ -1,5 +1,5 @@
 "The same clips from every source, and whatever people bring: read, or refused in one line"
-import io, os, resource, shutil, subprocess, sys, tarfile, time
+import io, json, os, resource, shutil, subprocess, sys, tarfile, time
 from collections import Counter
 from pathlib import Path
 import numpy as np
@@ -251,6 +251,23 @@ def test_an_audiofolder(tmp_path, listed, capsys):
             (tmp_path/part/'metadata.csv').write_text(lines(('file_name', 'label'), *((f'{n}.wav', ('cat', 'dog')[n % 2]) for n in numbers)))
     clips = load_clips(tmp_path)
     assert len(clips) == 12 and clips.classes == ('cat', 'dog') and all(Path(clip['audio']['path']).is_file() for clip in clips)
+
+def test_an_audiofolder_with_json_lines(tmp_path):
+    for n in range(12): sound(tmp_path/('train', 'test')[n > 8]/f'{n}.wav', n)
+    for part, numbers in (('train', range(9)), ('test', range(9, 12))):
+        rows = [{'file_name': f'{n}.wav', 'label': ('cat', 'dog')[n % 2], 'text': None, **{f'other {n}': [1]}} for n in numbers]
+        (tmp_path/part/'metadata.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+    clips = load_clips(tmp_path)
+    assert len(clips) == 12 and clips.classes == ('cat', 'dog') and all(Path(clip['audio']['path']).is_file() for clip in clips)
+    assert len(load_clips(tmp_path/'train'/'metadata.jsonl')) == 9
+
+@pytest.mark.parametrize('text, message', [('{"file": "0.wav"', 'not a JSON object in each line'), ('["0.wav", "dog"]', 'not a JSON object in each line'),
+    ('['*100_000, 'not a JSON object'), ('{"file": "0.wav"}', 'no column `class`'), ('{"file": "0.wav", "class": "dog"}\n{"file": "1.wav"}', "line 2: class is ''"),
+    ('{"file": "0.wav", "class": ["dog"]}', 'line 1: class is'), ('', 'no column `class`')])
+def test_json_lines_that_are_no_list(tmp_path, text, message):
+    own(tmp_path/'x')
+    (tmp_path/'x'/'metadata.jsonl').write_text(text)
+    refused(tmp_path/'x'/'metadata.jsonl', message)
 
 LISTS = {'semicolons': ten(separator=';'), 'tabs': ten(separator='\t'), 'BOM': '\ufeff' + ten(), 'DOS': ten().replace('\n', '\r\n'), 'blank lines': '\n' + ten().replace('\n', '\n\n'),
          'blanks': ten(separator=' , '), 'quotes': ten(('"filename"', '"class"'), '"{}.wav"'), 'capitals': ten(('FileName', 'Category')), 'dots': ten(name='./{}.wav'), 'backslashes': ten(name='.\\{}.wav'),

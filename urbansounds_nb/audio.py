@@ -96,7 +96,7 @@ def _levelled(blocks, rate, name):
             yield _subtract(wave, offset) if offset else wave
     if not n_samples: raise DataError(f'{name}: no samples in it: record it again')
 
-# %% ../nbs/00b_audio.ipynb #44afccd3
+# %% ../nbs/00b_audio.ipynb #a156323e
 _READING = Lock()  # of several threads that want a row group one reads it
 
 @lru_cache(maxsize=2)
@@ -119,10 +119,10 @@ def audio_bytes(
         raise DataError(f'{name}: {size/1e9:.1f} GB: cut clips out of it')
     try:
         with _READING: rows = _audio_rows(str(path), audio['group'])
-        return bytes(memoryview(rows[audio['row']].as_py()['bytes']))
-    except (OSError, ValueError, KeyError, TypeError, IndexError): raise DataError(
-        f'{name}: no sound in row {audio["row"]} of part {audio["group"]}: '
-        'copy it again') from None
+        return rows[audio['row']]['bytes'].as_buffer().to_pybytes()
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise DataError(f'{name}: no sound in row {audio["row"]} of part '
+            f'{audio["group"]}: copy it again') from None
 
 # %% ../nbs/00b_audio.ipynb #c9b2e47c
 def content_digest(
@@ -179,7 +179,7 @@ def _open_file(source, name):
     if size := file.tell(): return file, size
     raise DataError(f'{name}: the file is empty: copy it again')
 
-# %% ../nbs/00b_audio.ipynb #b5453666
+# %% ../nbs/00b_audio.ipynb #c05e1d4f
 class AudioStream:
     "A sound that is read once; has `rate` (Hz), `name` and `warnings` (list of str)"
     def __init__(self, blocks, rate, name, warnings):
@@ -197,7 +197,7 @@ class AudioStream:
             left -= len(block)
             if left < 0: raise DataError(
                 f'{self.name}: longer than {max_seconds:g} s: cut clips out of it')
-        return np.concatenate(blocks)
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 # %% ../nbs/00b_audio.ipynb #8609c23e
 def open_audio(
@@ -280,12 +280,13 @@ def _below(place, follow_links, passed_over):
         folders[:] = [name for name in folders if name[0] != '.']
         yield from (Path(folder, name) for name in names if name[0] != '.')
 
-# %% ../nbs/00b_audio.ipynb #07cb8e5f
+# %% ../nbs/00b_audio.ipynb #b4479402
 def find_audio(
     path,                    # A file, a folder, or a pattern such as `street/*.wav`
     follow_links:bool=False, # Also read folders that are links
 )->tuple:                    # Sorted Paths; (Path, reason) of what was passed over
     "The sounds of a folder or pattern, or the file; `DataError` where there is none"
+    if not str(path).strip(): raise DataError("'': no name: give a file or a folder")
     place = Path(path if os.path.lexists(path) else os.path.expanduser(path))
     is_pattern, passed_over = not place.exists() and glob.has_magic(str(place)), []
     if not is_pattern and not place.is_dir(): return [place], []

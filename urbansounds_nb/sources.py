@@ -62,7 +62,25 @@ def _checked(row, where):
         _refuse(where, f'from {row["start"]} to {row["end"]} s: correct it')
     return row
 
-# %% ../nbs/00c_sources.ipynb #76168d33
+# %% ../nbs/00c_sources.ipynb #4ce480bd
+def _csv_lines(text, path):
+    "The names of the columns of a table, and its numbered lines (dictionaries)"
+    delimiter = max(',;\t', key=text.partition('\n')[0].count)
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+    try: lines = [(reader.line_num, line) for line in islice(reader, MAX_CLIPS+1)]
+    except csv.Error as e: _refuse(path, f'not a table ({e}): correct it')
+    return reader.fieldnames or (), lines
+
+def _json_lines(text, path):
+    "The same for a file with a JSON object in each line"
+    full = ((n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip())
+    given = lambda line: {k: v for k, v in json.loads(line).items() if v is not None}
+    try: lines = [(n, given(line)) for n, line in islice(full, MAX_CLIPS+1)]
+    except (ValueError, AttributeError, RecursionError):
+        _refuse(path, 'not a JSON object in each line: correct it')
+    return dict.fromkeys(name for _, line in lines for name in line), lines
+
+# %% ../nbs/00c_sources.ipynb #6f6d08fc
 def _place(folder, path, name, fold, where):
     "The path of a listed file, which must be inside the folder"
     bases = path.parent, folder, f'{folder}/audio/fold{fold}', f'{folder}/fold{fold}', (
@@ -73,16 +91,13 @@ def _place(folder, path, name, fold, where):
     _refuse(where, f'{name} is outside the folder: give paths inside it')
 
 def _list_rows(path, folder):
-    "A row for each line of a CSV or TSV file"
+    "A row for each line of a CSV, TSV or JSON Lines file"
     if path.stat().st_size > 5e7: _refuse(path, 'larger than 50 MB: split the data')
     try: text = path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError: _refuse(path, 'not UTF-8: save it as UTF-8')
-    text = text.lstrip('\n')
-    delimiter = max(',;\t', key=text.partition('\n')[0].count)
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
-    try: lines = [(reader.line_num, line) for line in islice(reader, MAX_CLIPS+1)]
-    except csv.Error as e: _refuse(path, f'not a table ({e}): correct it')
-    known, official = _known(reader.fieldnames or (), path)
+    read_lines = _json_lines if path.suffix == '.jsonl' else _csv_lines
+    names, lines = read_lines(text.lstrip('\n'), path)
+    known, official = _known(names, path)
     folder = os.path.realpath(folder)
     if 'slice_file_name' not in known:
         _refuse(path, 'no column `filename`: add one', _NoList)
@@ -91,7 +106,8 @@ def _list_rows(path, folder):
         where = f'{path}: line {number}'
         if None in line or None in line.values():
             _refuse(where, 'not as many values as in the header: correct it')
-        row = _checked({ours: line[name] for ours, name in known.items()}, where)
+        row = {ours: line.get(name, '') for ours, name in known.items()}
+        row = _checked(row, where)
         name = os.path.normpath(row['slice_file_name'].replace('\\', '/'))
         file = _place(folder, path, name, row.get('fold'), where)
         if name[0] == '/': name = os.path.relpath(file, folder)
@@ -167,7 +183,7 @@ def _class_rows(folder):
         audio = {'bytes': None, 'path': str(file)}
         yield row | {'audio': audio, 'where': file, 'official': False}
 
-# %% ../nbs/00c_sources.ipynb #e3b29813
+# %% ../nbs/00c_sources.ipynb #3cc89fab
 def _files(folder, *patterns):
     "The files of the first pattern that matches, without hidden ones and caches"
     is_data = lambda path: path.is_file() and not (
@@ -183,7 +199,8 @@ def _folder_rows(folder):
     if stored := _files(folder, '*.parquet', 'data/*.parquet', '*.arrow', '*/*.arrow'):
         return chain.from_iterable(map(_stored_rows, stored))
     lists, problem = {}, None
-    for path in _files(folder, '*.[ct]sv', 'meta*/*.[ct]sv', '*/metadata.csv'):
+    for path in _files(folder, '*.[ct]sv', 'meta*/*.[ct]sv', '*/metadata.csv',
+                       'metadata.jsonl', '*/metadata.jsonl'):
         try: lists[path] = list(_list_rows(path, folder))
         except _NoList as e: problem = problem or e
     if len({path.parent for path in lists}) < len(lists): _refuse(folder,
@@ -243,7 +260,7 @@ def _extracted(path):
         move_folder(staging, folder)
     return folder
 
-# %% ../nbs/00c_sources.ipynb #ee35c775
+# %% ../nbs/00c_sources.ipynb #25ef0246
 HUB_ID = 'danavery/urbansound8K'
 HUB_REVISION = '8aa9177a0c5a6949ee4ee4b7fcabb01dfd4ae466'
 
@@ -270,7 +287,7 @@ def read_rows(
         inner = [p for p in path.iterdir() if p.name[0] != '.']
         rows = _folder_rows(inner[0] if len(inner) == 1 and inner[0].is_dir() else path)
     elif path.is_file():
-        is_list = path.suffix in ('.csv', '.tsv')
+        is_list = path.suffix in ('.csv', '.tsv', '.jsonl')
         rows = _list_rows(path, path.parent) if is_list else _stored_rows(path)
     elif re.fullmatch(r'\w[\w.-]*/[\w.-]+(@\w+)?', str(source)):
         rows = _hub_rows(str(source))
