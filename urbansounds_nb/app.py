@@ -6,8 +6,8 @@
 __all__ = ['EXAMPLES', 'STYLE', 'INTRODUCTION', 'tile_size', 'occlusion', 'show_occlusion', 'analyse', 'in_words',
            'timeline_figure', 'map_figure', 'answer', 'example_sounds', 'build_page', 'running']
 
-# %% ../nbs/07_app.ipynb #e6332980
-import asyncio, base64, html, io, ipaddress, os, socket, tempfile
+# %% ../nbs/07_app.ipynb #c349e0a5
+import asyncio, base64, gc, html, io, ipaddress, os, socket, tempfile
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -166,7 +166,7 @@ def example_sounds(folder)->dict: # Name -> path
         sf.write(paths[name], wave, 22050)
     return paths
 
-# %% ../nbs/07_app.ipynb #077e0473
+# %% ../nbs/07_app.ipynb #8f94222c
 STYLE = """
 .gradio-container { max-width: 1100px !important; margin: 0 auto !important; }
 .answer h2 { font-size: 2rem; margin: 0 0 .25rem; }
@@ -181,7 +181,9 @@ to the machine that serves this page, no further, and deleted there within an ho
 def build_page(classifier, folder, max_seconds:float=60., max_megabytes:float=30.):
     "The page as a `gradio.Blocks`; `folder` is where the examples are written"
     gradio = optional_import('gradio', "pip install -e '.[app]'")
-    def shown(path): yield from answer(path, classifier, max_seconds)
+    def shown(path):
+        gc.collect()  # the pictures of the visit before
+        yield from answer(path, classifier, max_seconds)
     card, examples = model_card(classifier.header), example_sounds(folder)
     paths, card = [[str(path)] for path in examples.values()], card.split('---\n')[-1]
     gradio.set_static_paths(folder)  # the clean-up spares them
@@ -255,7 +257,7 @@ async def bounded(self:_Guard, scope, receive, send, is_upload):
             self.received = 0
             for file in self.folder.glob('tmp*'): file.unlink()
 
-# %% ../nbs/07_app.ipynb #e1a6e2ca
+# %% ../nbs/07_app.ipynb #c757a74e
 @contextmanager
 def running(
     classifier:AudioClassifier=None, # By default the model of this package
@@ -285,5 +287,8 @@ def running(
             mcp_server=False, enable_monitoring=False)
         except OSError: raise DataError(f'{host}, port {port}: taken, or no address '
             'of this machine: give another --port or --host') from None
+        gc.freeze()  # what is there now is no garbage, and need not be looked at
         try: yield page.local_url
-        finally: page.close(verbose=False)
+        finally:
+            gc.unfreeze()
+            page.close(verbose=False)

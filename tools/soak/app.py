@@ -19,7 +19,9 @@ def served(*options):
     with socket.create_server(('127.0.0.1', 0)) as place: port = place.getsockname()[1]
     command = [Path(sys.executable).with_name('urbansounds_app'), '--port', str(port), *options]
     with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | dict(TMPDIR=folder, MALLOC_ARENA_MAX='2'))   # else each thread that ever served keeps some megabytes, which looks like a leak
+        # else each thread that ever served, and each freed block of some megabytes, may stay with the process and look like a leak
+        memory = dict(MALLOC_ARENA_MAX='2', MALLOC_MMAP_THRESHOLD_='131072', MALLOC_TRIM_THRESHOLD_='131072')
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | memory | dict(TMPDIR=folder))
         try: yield process.stdout.readline().split()[0], process.pid
         finally:
             process.kill()
