@@ -6,7 +6,7 @@
 __all__ = ['names', 'numbers', 'command', 'urbansounds_prepare', 'urbansounds_crossval', 'urbansounds_report',
            'urbansounds_predict', 'urbansounds_export', 'urbansounds_app']
 
-# %% ../nbs/91_commands.ipynb #1d5ad5e2
+# %% ../nbs/91_commands.ipynb #f273d241
 import argparse, gc, signal, sys
 from contextlib import contextmanager
 from importlib import import_module
@@ -16,7 +16,8 @@ from textwrap import fill, wrap
 from time import strftime
 from tqdm import tqdm
 import urbansounds_nb
-from .core import DataError, cli_errors, hub_token, keep_memory
+from urbansounds_nb.core import (DataError, cli_errors, hub_token, keep_memory,
+    printable)
 
 # %% ../nbs/91_commands.ipynb #ffc2889b
 def names(text)->tuple:
@@ -94,7 +95,7 @@ def command(
         return function
     return decorate
 
-# %% ../nbs/91_commands.ipynb #34a9da6b
+# %% ../nbs/91_commands.ipynb #4c078db4
 @command('urbansounds_prepare --data path/to/UrbanSound8K --front-end mel128',
     'features', Data='data front_end folder', Work='engine', Hub='push_to_hub private')
 def urbansounds_prepare(
@@ -116,7 +117,7 @@ def urbansounds_prepare(
     except KeyboardInterrupt: raise KeyboardInterrupt(
         'stopped: what is prepared is kept; the same command continues') from None
     if push_to_hub: push_features(place, push_to_hub, private)
-    print(place)
+    print(printable(place))
 
 # %% ../nbs/91_commands.ipynb #6602e9c7
 @command('urbansounds_crossval --data path/to/UrbanSound8K --seeds 3',
@@ -160,7 +161,7 @@ def urbansounds_crossval(
     runs = urbansounds_report(results, scored_on)
     tracker.summary(runs, data)
 
-# %% ../nbs/91_commands.ipynb #92f97a79
+# %% ../nbs/91_commands.ipynb #fac4baa2
 @command('urbansounds_report --results runs/UrbanSound8K', 'report',
     Options='results scored_on')
 def urbansounds_report(
@@ -172,7 +173,7 @@ def urbansounds_report(
     from urbansounds_nb.summary import read_results
     # written first: the reader of the output may be gone (`| head`)
     path, runs = report(results, scored_on), read_results(results, scored_on)
-    print(f'{score_table(runs)}\nreport: {path}')
+    print(f'{score_table(runs)}\nreport: {printable(path)}')
     return runs
 
 # %% ../nbs/91_commands.ipynb #4b5f8fb6
@@ -201,7 +202,7 @@ def urbansounds_predict(
     form = 'json' if json else 'csv' if csv else 'text'
     if predict.print_predictions(files, classifier, hop, form): sys.exit(1)
 
-# %% ../nbs/91_commands.ipynb #475bcb33
+# %% ../nbs/91_commands.ipynb #517bdbdf
 @command('urbansounds_export --to model.onnx', 'export dataset',
     Model='checkpoint revision', Files='to int8 data')
 def urbansounds_export(
@@ -217,7 +218,7 @@ def urbansounds_export(
     from urbansounds_nb.models import load_classifier
     classifier = load_classifier(checkpoint or None, revision or None)
     for line in export_files(to, classifier, int8, load_clips(data) if int8 else None):
-        print(line)
+        print(printable(line))
 
 # %% ../nbs/91_commands.ipynb #b3fcd646
 @command('urbansounds_app --port 7860', 'app', Model='checkpoint revision',
