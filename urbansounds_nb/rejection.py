@@ -42,7 +42,7 @@ class MahalanobisDetector(nn.Module):
         self.means, self.precision = map(torch.FloatTensor, (means, precision))
         return self
 
-# %% ../nbs/06c_unknown.ipynb #1f07a7b2
+# %% ../nbs/06c_unknown.ipynb #c4a3d70f
 def _speech(rng, rate):
     "Four seconds of a synthetic voice that reads numbers"
     voice = '+'.join(map(rng.choice, (['en', 'de', 'fr', 'es', 'it'], ['m1', 'f2'])))
@@ -62,11 +62,11 @@ def out_of_class_sounds(
     for seed in seeds:
         rng = np.random.default_rng([seed, 6])
         level, (low, high) = 10**rng.uniform(-2, -.1), sorted(rng.uniform(100, 8000, 2))
-        tone = lambda factor: np.sin(2*np.pi*factor*low*t)
-        white = lambda: np.fft.rfft(rng.standard_normal(len(t)))
-        sounds = {f'{name} noise': np.fft.irfft(white() * hz**power)
-                  for name, power in colours.items()}
-        sounds['tone'], sounds['chord'] = tone(1), tone(1) + tone(1.26) + tone(1.5)
+        sounds, tones = {}, [np.sin(2*np.pi*f*low*t) for f in (1, 1.26, 1.5)]
+        for name, power in colours.items():
+            white = np.fft.rfft(rng.standard_normal(len(t)))
+            sounds[f'{name} noise'] = np.fft.irfft(white * hz**power)
+        sounds['tone'], sounds['chord'] = tones[0], sum(tones)
         sounds['sweep'] = np.sin(2*np.pi*(low*t + (high-low)*t**2/8))
         gap = max(1, int(rate/rng.uniform(1, 20)))
         sounds['clicks'] = (np.arange(len(t)) % gap < 3).astype(float)
