@@ -230,6 +230,13 @@ def test_search_and_dark_mode_by_keyboard(browser, site, address, place):
     page.context.close()
     assert not problems, '\n'.join(problems)
 
+def test_what_quarto_counts_from_the_root_of_a_server_counts_from_the_site(tmp_path):
+    sys.path.append(str(ROOT/'tools'))
+    from docs import serve_missing
+    (tmp_path/'404.html').write_text('<html><head></head><a href="/index.html">home</a><a href="//else.where">out</a></html>')
+    serve_missing(tmp_path)
+    assert re.findall('href="(.*?)"', (tmp_path/'404.html').read_text()) == ['index.html', '//else.where']
+
 @pytest.mark.parametrize('missing', ['none.html', 'deep/er/none.html'])
 def test_a_missing_address_leads_on(browser, address, missing):
     "At any depth, with the looks of the site, its list of pages and its search"
