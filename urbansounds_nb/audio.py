@@ -179,7 +179,7 @@ def _open_file(source, name):
     if size := file.tell(): return file, size
     raise DataError(f'{name}: the file is empty: copy it again')
 
-# %% ../nbs/00b_audio.ipynb #c05e1d4f
+# %% ../nbs/00b_audio.ipynb #6778c6e3
 class AudioStream:
     "A sound that is read once; has `rate` (Hz), `name` and `warnings` (list of str)"
     def __init__(self, blocks, rate, name, warnings):
@@ -191,11 +191,10 @@ class AudioStream:
 
     def read(self, max_seconds:float=300.)->np.ndarray:
         "The rest of the sound as one array (samples,); `DataError` if it is longer"
-        blocks, left = [], min(max_seconds*self.rate, 2**26)
+        blocks, limit = [], min(max_seconds*self.rate, 2**26)
         for block in self:
             blocks.append(block)
-            left -= len(block)
-            if left < 0: raise DataError(
+            if sum(map(len, blocks)) > limit: raise DataError(
                 f'{self.name}: longer than {max_seconds:g} s: cut clips out of it')
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
