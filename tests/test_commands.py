@@ -46,7 +46,8 @@ def test_wrong_options(typed, line):
     assert '--help' in done.stderr and '\x1b' not in done.stderr
 
 @pytest.mark.parametrize('line', ['urbansounds_report --results nothing', 'urbansounds_predict', 'urbansounds_predict a.wav --json --csv',
-    'urbansounds_crossval --experiments nothing', 'urbansounds_crossval --seeds 0', 'urbansounds_prepare --data nothing'])
+    'urbansounds_crossval --experiments nothing', 'urbansounds_crossval --seeds 0', 'urbansounds_crossval --experiments ,', 'urbansounds_report --scored-on x',
+    'urbansounds_prepare --data nothing'])
 def test_what_cannot_be_done(typed, tmp_path, line):
     done = typed(*line.split(), cwd=tmp_path)
     errors = [said for said in done.stderr.splitlines() if said.startswith('error: ')]

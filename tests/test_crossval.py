@@ -1,5 +1,5 @@
 "Runs cannot mix, mislead or vanish: identity, interruption, results folders, own data"
-import json, os, random, shutil, signal, subprocess, sys, time
+import json, os, random, shutil, subprocess, sys, time
 from pathlib import Path
 import numpy as np
 import pyarrow as pa
@@ -306,6 +306,15 @@ def test_numbers_of_classes_come_from_the_list(tmp_path):
     data.labels = data.labels + 1
     assert run_fold(data, QUICK, 1, folder=tmp_path).logits.shape[1] == 3
 
+def test_the_name_of_data_is_only_a_name(tmp_path, monkeypatch, capsys):
+    "Of prepared data that a stranger made"
+    data = tiny()
+    data.source = '\x1b]0;owned\x07\nforged'
+    monkeypatch.setattr(crossval, 'load_source', lambda *args, **kwargs: data)
+    cross_validate('tiny', ['cnn1d'], 1, tmp_path, (1,), epochs=1, n_jobs=1)
+    said = capsys.readouterr().err
+    assert r'\x1b]0;owned\x07\nforged: ' in said and '\x07' not in said
+
 # --- processes: killed, stopped, two at once
 
 @pytest.fixture(scope='module')
@@ -315,8 +324,6 @@ def typed_command(mels, folder, jobs, **more):
     options = {'data': mels, 'experiments': 'cnn1d', 'folds': '1,2', 'epochs': 40, 'jobs': jobs, 'results': folder, 'tracking': 'disabled'} | more
     words = [str(part) for name, value in options.items() for part in (f'--{name.replace("_", "-")}', value)]
     return [str(Path(sys.executable).parent/'urbansounds_crossval'), *words]
-
-def hears_ctrl_c(): signal.signal(signal.SIGINT, signal.SIG_DFL)              # a shell may have started the tests deaf to it, in the background
 
 @pytest.fixture(scope='module')
 def whole(mels, tmp_path_factory):
@@ -329,17 +336,33 @@ def facts(run): return {name: value for name, value in run.row.items() if name n
 
 def left_behind(folder): return [path.name for path in folder.rglob('*') if path.suffix in ('.lock', '.unfinished', '.partial') or path.parent.name == 'unfinished']
 
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+import torch._dynamo, urbansounds_nb.crossval, urbansounds_nb.report          # once, and not in each command
+import kills
+
+def started(place): return kills.Forked('urbansounds_crossval', place/'cache', **dict(zip(sys.argv[2::2], sys.argv[3::2])))
+place = Path(sys.argv[1])
+for stop in signal.SIGKILL, signal.SIGTERM, signal.SIGINT:                    # at moments that depend on the machine
+    begin, command = time.time(), started(place)
+    while command.process.is_alive() and not any(path.stat().st_mtime > begin for path in place.glob('unfinished/*.safetensors')): time.sleep(.02)
+    time.sleep(.2)
+    os.kill(command.pid, stop)
+    said, _ = command.communicate(60)
+    assert stop == signal.SIGKILL or 'stopped: what is finished is kept' in said and 'Traceback' not in said, said
+command = started(place)
+said, _ = command.communicate(300)
+assert command.returncode == 0, said
+"""
+
 @pytest.mark.parametrize('jobs', [1, 2])
 def test_killed_and_continued(mels, whole, tmp_path, jobs):
-    for stop in signal.SIGKILL, signal.SIGTERM, signal.SIGINT:                 # at moments that depend on the machine
-        started = time.time()
-        process = subprocess.Popen(typed_command(mels, tmp_path, jobs), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=hears_ctrl_c)
-        while process.poll() is None and not any(path.stat().st_mtime > started for path in tmp_path.glob('unfinished/*.safetensors')): time.sleep(.02)
-        time.sleep(.2)
-        process.send_signal(stop)
-        _, said = process.communicate(timeout=60)
-        assert stop == signal.SIGKILL or 'stopped: what is finished is kept' in said and 'Traceback' not in said, said
-    subprocess.run(typed_command(mels, tmp_path, jobs), check=True, capture_output=True, timeout=300)
+    "Each command is a process of its own, a copy of one that has loaded the libraries"
+    words = [word.removeprefix('--') for word in typed_command(mels, tmp_path, jobs)[1:]]
+    tools = os.environ | dict(PYTHONPATH=f'{Path(__file__).parents[1]}/tools/soak{os.pathsep}{Path(__file__).parents[1]}')
+    done = subprocess.run([sys.executable, '-c', KILLED, tmp_path, *words], capture_output=True, text=True, env=tools, timeout=600)
+    assert done.returncode == 0, done.stderr
     for one, other in zip(Study(whole).runs(), Study(tmp_path).runs(), strict=True):
         assert np.array_equal(one.logits, other.logits) and facts(one) == facts(other)
         assert [epoch['loss'] for epoch in one.history] == [epoch['loss'] for epoch in other.history]

@@ -6,12 +6,13 @@
 __all__ = ['names', 'numbers', 'command', 'urbansounds_prepare', 'urbansounds_crossval', 'urbansounds_report',
            'urbansounds_predict', 'urbansounds_export', 'urbansounds_app']
 
-# %% ../nbs/91_commands.ipynb #f273d241
+# %% ../nbs/91_commands.ipynb #550c1012
 import argparse, gc, signal, sys
 from contextlib import contextmanager
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
+from shutil import get_terminal_size
 from textwrap import fill, wrap
 from time import strftime
 from tqdm import tqdm
@@ -28,10 +29,10 @@ def numbers(text)->tuple:
     "'1,2,10' as (1, 2, 10); `ValueError` for anything else"
     return tuple(map(int, names(text)))
 
-# %% ../nbs/91_commands.ipynb #325a9662
+# %% ../nbs/91_commands.ipynb #1454d34e
 class _Help(argparse.RawDescriptionHelpFormatter):
     def _split_lines(self, text, width):
-        return wrap(text, width, break_on_hyphens=False)
+        return wrap(text, width, break_on_hyphens=False, break_long_words=False)
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message): raise DataError(f'{message} (see {self.prog} --help)')
@@ -53,7 +54,8 @@ def _parser(function, example, groups):
     from fastcore.docments import docments
     texts, parameters = docments(function), signature(function).parameters
     usage = f'{function.__name__} [options]' + ' [files ...]'*('files' in parameters)
-    parser = _Parser(function.__name__, usage, fill(function.__doc__, 79),
+    text = fill(function.__doc__, min(79, get_terminal_size().columns))
+    parser = _Parser(function.__name__, usage, text,
         f'example:\n  {example}', formatter_class=_Help, allow_abbrev=False)
     version = f'urbansounds_nb {urbansounds_nb.__version__}'
     parser.add_argument('--version', action='version', version=version)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['split', 'run_identity', 'load_teachers', 'run_fold', 'cross_validate']
 
-# %% ../nbs/04_crossval.ipynb #d605bcf6
+# %% ../nbs/04_crossval.ipynb #bdba3737
 import json, os, sys, time
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +22,7 @@ from urbansounds_nb.experiments import (ABLATIONS, DEVELOPMENT_FOLDS, Experiment
 from .features import load_source
 from .models import AudioClassifier, build_classifier
 from .spectrogram import same_probe
-from .study import (RESULTS_VERSION, Run, Study, environment,
+from .study import (KINDS, RESULTS_VERSION, Run, Study, environment,
     identity_digest, run_key, run_metrics, short_digest)
 from .training import Ensemble, autocast, predict_logits, train
 from .transformer import MaskedSpectrogramModel
@@ -163,9 +163,10 @@ def run_fold(
         for left in checkpoint.parent.glob(f'{checkpoint.stem}.*'): left.unlink()
     return run
 
-# %% ../nbs/04_crossval.ipynb #3f31ad5d
+# %% ../nbs/04_crossval.ipynb #f620548a
 def _chosen(experiments, scored_on, seeds, *length):
     "Name -> `Experiment`; (name, seed) of all runs, those of teachers first"
+    if not experiments: raise DataError('no experiment given: name at least one')
     for name in experiments:
         if name in ABLATIONS and scored_on == 'test':
             raise DataError(f'{name} is never scored on test folds: use development')
@@ -218,7 +219,7 @@ def _progress(total, show):
         try: yield tick
         finally: ended.set()
 
-# %% ../nbs/04_crossval.ipynb #01ae92fa
+# %% ../nbs/04_crossval.ipynb #66dc6abd
 def _write(files):
     for path, content in reversed(files.items()):
         if path.exists() and path.read_bytes() == content: continue
@@ -253,8 +254,7 @@ def _check(scored_on, engine, **numbers):
     for name, value in numbers.items():
         if value < int(name in ('seeds', 'threads')):
             raise DataError(f'{name} is {value}: give a larger number')
-    kinds = 'test', 'validation', 'development'
-    for given, known in ((scored_on, kinds), (engine, ('local', 'ray'))):
+    for given, known in ((scored_on, KINDS), (engine, ('local', 'ray'))):
         if given not in known: raise DataError(f'{given!r}: choose from {_list(known)}')
 
 # %% ../nbs/04_crossval.ipynb #c8a693d5

@@ -6,7 +6,7 @@
 __all__ = ['COLUMNS', 'table_rows', 'comparisons', 'score_table', 'show_fold_scores', 'show_curves', 'show_confusion',
            'show_recalls', 'report', 'write_scores', 'tracking_mode', 'Tracker', 'misclassified']
 
-# %% ../nbs/04c_report.ipynb #da8bed5a
+# %% ../nbs/04c_report.ipynb #c9f2da6f
 import io, json, os, sys
 from pathlib import Path
 import numpy as np
@@ -18,7 +18,7 @@ from .core import DataError, atomic_write, csv_text, file_lock, printable
 from .dataset import load_clips
 from .experiments import ENSEMBLES
 from .metrics import scores
-from .study import Study
+from .study import KINDS, Study
 from .summary import (by_experiment, combine, compare, name_folds,
                                     read_results, summarise)
 
@@ -91,7 +91,7 @@ def show_curves(runs, ax):
     ax.legend(fontsize=7)
     return ax
 
-# %% ../nbs/04c_report.ipynb #668ff7c8
+# %% ../nbs/04c_report.ipynb #2bdfae5b
 def _pooled(runs):
     "Labels and logits of all runs"
     return tuple(map(np.concatenate, zip(*((run.labels, run.logits) for run in runs))))
@@ -119,10 +119,10 @@ def show_recalls(runs, ax):
         ax.bar(place, recall, width, align='edge', label=_label(name))
     ax.set(ylabel='recall (%)', xticks=np.arange(len(runs[0].classes))+.4)
     ax.set_xticklabels(map(_label, runs[0].classes), rotation=40, ha='right')
-    ax.legend(fontsize=7)
+    ax.legend(fontsize=7, ncols=3, loc='lower left', bbox_to_anchor=(0, 1))
     return ax
 
-# %% ../nbs/04c_report.ipynb #ef03da80
+# %% ../nbs/04c_report.ipynb #c622f370
 _MEANING = (
     'Accuracy: mean over folds (of means over seeds) ± standard deviation over folds. '
     'Folds 5–9: the same over the five folds that took no part in choosing recipes. '
@@ -138,8 +138,7 @@ section{scroll-margin-top:3em}figure,.wide{overflow-x:auto;scrollbar-width:thin}
 table{border-collapse:collapse}tr{border-bottom:1px solid #8886}
 td,th{padding:.3em .7em;text-align:right}td{white-space:nowrap}
 td:first-child,th:first-child{text-align:left;position:sticky;left:0;background:Canvas}
-figure{margin:1em 0;min-width:0}
-svg{width:100%;min-width:40em;height:auto}.side svg{min-width:28em}
+figure{margin:1em 0;min-width:0}svg{width:100%;height:auto}pre{white-space:pre-wrap}
 .side{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24em),1fr))}
 ''')
 
@@ -158,7 +157,7 @@ def _figure(draw, runs, size, caption):
     svg = ''.join(text.getvalue().partition('<svg')[1:]).replace(ink, 'currentColor')
     return xml.Figure(xml.NotStr(svg), xml.Figcaption(caption))
 
-# %% ../nbs/04c_report.ipynb #d9855781
+# %% ../nbs/04c_report.ipynb #c67d6f6e
 def report(
     folder, # Results folder
     scored_on:str='test', # 'test', 'validation' or 'development'
@@ -170,7 +169,7 @@ def report(
     for name, rows in table_rows(runs).items():
         table = xml.Table(row(xml.Th, COLUMNS), *(row(xml.Td, cells) for cells in rows))
         parts['Scores'] += [xml.H3(name), xml.Div(table, cls='wide', tabindex=0)]
-    parts['Comparisons'] = list(map(xml.P, comparisons(runs) or ['There are none.']))
+    parts['Comparisons'] = [xml.Pre('\n'.join(comparisons(runs)) or 'There are none.')]
     for title, draw, caption in (
         ('Folds', show_fold_scores, 'Dots: folds, seeds. Squares: means, intervals.'),
         ('Curves', show_curves, 'Accuracy after each epoch. Nothing is chosen by it.'),
@@ -183,7 +182,7 @@ def report(
     for key in 'source data code version commit python torch machine'.split():
         values = sorted({str(run.row[key]) for run in runs if key in run.row})
         parts['Origin'].append(xml.P(printable(f'{key}: {", ".join(values)}')))
-    title = f'Cross-validation, {scored_on} clips'
+    title = printable(f'{path.absolute().parent.name}: {scored_on} clips')
     links = xml.Nav(*(xml.A(name, href=f'#{name}') for name in parts))
     sections = (xml.Section(xml.H2(name), *parts[name], id=name) for name in parts)
     view = xml.Meta(name='viewport', content='width=device-width, initial-scale=1')
@@ -193,12 +192,12 @@ def report(
         file.write_text('<!doctype html>\n' + xml.to_xml(page), encoding='utf-8')
     return path
 
-# %% ../nbs/04c_report.ipynb #5744c714
+# %% ../nbs/04c_report.ipynb #aed7cc0a
 def write_scores(folder)->Path:
     "Write `scores.csv` into a results folder, and return its path"
     path, study, runs = Path(folder)/'scores.csv', Study(folder), []
     with file_lock(path):
-        for kind in ('test', 'validation', 'development'):
+        for kind in KINDS:
             runs += (own := study.runs(kind))
             runs += [run for name in ENSEMBLES for run in combine(own, name)]
         notes = {True: dict(note=name_folds([], embedded=True)), False: dict(note='')}
@@ -221,7 +220,7 @@ def tracking_mode(wish:str='auto')->str:
     known = netrc.is_file() and 'api.wandb.ai' in netrc.read_text(errors='replace')
     return 'online' if known or os.environ.get('WANDB_API_KEY') else 'offline'
 
-# %% ../nbs/04c_report.ipynb #c810cf7f
+# %% ../nbs/04c_report.ipynb #37c4cca0
 class Tracker:
     """Sends finished runs to wandb; if that fails, it says so once and is switched off.
 
@@ -229,15 +228,16 @@ class Tracker:
     def __init__(self, tracking:str, folder, group:str):
         self.folder, self.group = Path(folder), group
         self.mode = tracking_mode(tracking)
-        if (tracking, self.mode) == ('auto', 'offline'): self._say(
-            f'no key, so runs are kept in {self.folder}/wandb (send them later with '
-            '`wandb sync`, or set WANDB_API_KEY)')
+        self.no_key = (tracking, self.mode) == ('auto', 'offline')
 
     def _say(self, text): tqdm.write(f'wandb: {text}', file=sys.stderr)
 
     def log(self, name, config, write):
         "One wandb run, filled by `write(run, wandb)`"
         if self.mode == 'disabled': return
+        if self.no_key: self._say(f'no key, so runs are kept in {self.folder}/wandb '
+            '(send them later with `wandb sync`, or set WANDB_API_KEY)')
+        self.no_key = False
         # tracking must never cost a result, whatever goes wrong in it
         try:
             import wandb
