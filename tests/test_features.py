@@ -1,13 +1,14 @@
 "Prepared data: damage is named, identity is content, a changed front end is refused, any level gives the same"
 import json, os, shutil
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa, pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 import torch
+from urbansounds_nb.audio import audio_bytes
 from urbansounds_nb.core import DataError
 from urbansounds_nb.dataset import load_clips
-from urbansounds_nb.features import load_features, load_source, prepare_features
+from urbansounds_nb.features import load_features, load_source, prepare_features, prepared_parts
 from urbansounds_nb.spectrogram import FRONT_ENDS, LogMel
 
 @pytest.fixture(scope='module')
@@ -99,3 +100,14 @@ def test_silence_around_a_sound_changes_nothing(name):
     early = front_end.n_fft//2//front_end.hop_length - 1
     difference = front_end.fit(with_zeros)[:, early:early+18] - front_end.fit(alone)[:, :18]
     assert difference.abs().max() < .01
+
+def test_reasons_name_the_clip_and_no_folder(three_folds, tmp_path):
+    "Prepared parts are published, and the name of a customer may be in a path"
+    place = tmp_path/'confidential'
+    place.mkdir()
+    clips = load_clips(three_folds)[:40]
+    sounds = [{'bytes': None if n in (3, 8) else audio_bytes(clip['audio']), 'path': clip['slice_file_name']} for n, clip in enumerate(clips)]
+    pq.write_table(pa.table({'audio': sounds, 'class': clips.itemgot('class')}), place/'x.parquet')
+    folder = prepare_features(place/'x.parquet', folder=tmp_path/'mels', progress=False)
+    assert [reason.split(':')[0] for _, reason in next(iter(prepared_parts(folder).values()))['left_out']] == [clips[n]['slice_file_name'] for n in (3, 8)]
+    assert not [path for path in folder.iterdir() if b'confidential' in path.read_bytes()]

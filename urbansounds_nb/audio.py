@@ -6,7 +6,7 @@
 __all__ = ['AUDIO_SUFFIXES', 'as_mono_float32', 'audio_bytes', 'content_digest', 'AudioStream', 'open_audio', 'read_audio',
            'resample', 'Resampler', 'find_audio']
 
-# %% ../nbs/00b_audio.ipynb #75f7f428
+# %% ../nbs/00b_audio.ipynb #7e9d7d4f
 import glob, io, math, os
 from functools import lru_cache
 from hashlib import blake2b
@@ -14,8 +14,7 @@ from itertools import chain
 from numbers import Real
 from pathlib import Path
 from threading import Lock
-import numpy as np
-import soxr
+import numpy as np, soxr
 from .containers import decode
 from .core import DataError, printable
 
@@ -96,7 +95,7 @@ def _levelled(blocks, rate, name):
             yield _subtract(wave, offset) if offset else wave
     if not n_samples: raise DataError(f'{name}: no samples in it: record it again')
 
-# %% ../nbs/00b_audio.ipynb #a156323e
+# %% ../nbs/00b_audio.ipynb #4651e2de
 _READING = Lock()  # of several threads that want a row group one reads it
 
 @lru_cache(maxsize=2)
@@ -107,11 +106,12 @@ def _audio_rows(path, group):
     return pq.ParquetFile(path).read_row_group(group, columns=['audio'])['audio']
 
 def audio_bytes(
-    audio, # {'bytes', 'path'}, or {'path', 'group', 'row'} in a Parquet file
-)->bytes:  # At most 512 MB
+    audio,       # {'bytes', 'path'}, or {'path', 'group', 'row'} in a Parquet file
+    name:str='', # What errors call it; '': its path
+)->bytes:        # At most 512 MB
     "The encoded file behind the `audio` of a record; `DataError` where there is none"
     if audio.get('bytes'): return bytes(audio['bytes'])
-    path, name = audio['path'], printable(audio['path'])
+    path, name = audio['path'], printable(name or audio['path'])
     if 'row' not in audio:
         file, size = _open_file(path, name)
         file.seek(0)
@@ -131,7 +131,7 @@ def content_digest(
     "A short number for the content of a clip (BLAKE2): equal bytes, equal digest"
     return blake2b(memoryview(data).cast('B'), digest_size=8).hexdigest()
 
-# %% ../nbs/00b_audio.ipynb #7dd1794d
+# %% ../nbs/00b_audio.ipynb #16a93b0c
 def _unpacked(source, rate, name):
     "File or array, its rate (Hz), its name, and the part that is wanted (s)"
     part = {}
@@ -142,7 +142,7 @@ def _unpacked(source, rate, name):
         source = part.get('path')
         if part.get('array') is not None:
             source = np.asarray(part['array']), part.get('sampling_rate')
-        elif part.get('bytes') or 'row' in part: source = audio_bytes(part)
+        elif part.get('bytes') or 'row' in part: source = audio_bytes(part, name)
     if isinstance(source, tuple) and len(source) == 2:
         source, rate = reversed(source) if isinstance(source[0], Real) else source
     path = part.get('path') or getattr(source, 'name', source)
@@ -151,7 +151,7 @@ def _unpacked(source, rate, name):
     if 0 <= start < end: return source, rate, printable(name), start, end
     raise DataError(f'{printable(name)}: a part from {start} to {end} s: correct it')
 
-# %% ../nbs/00b_audio.ipynb #03b5297f
+# %% ../nbs/00b_audio.ipynb #7c195e6b
 def _checked_rate(rate, name):
     "A sample rate that can be used (Hz)"
     if isinstance(rate, Real) and 1000 <= rate <= 2_000_000: return round(rate)
@@ -170,8 +170,8 @@ def _open_file(source, name):
     "An open file that can be read from any place, and its size (bytes)"
     if isinstance(source, (bytes, bytearray, memoryview)): source = io.BytesIO(source)
     file = source if hasattr(source, 'read') else _open_path(source, name)
-    if isinstance(file, io.TextIOBase):
-        raise DataError(f"{name}: a file opened as text: open it with 'rb'")
+    if isinstance(file, io.TextIOBase): raise DataError(
+        f"{name}: a file opened as text: open it with 'rb'")
     if not (hasattr(file, 'seekable') and file.seekable()):
         file = io.BytesIO(data := file.read(2**30))
         if len(data) == 2**30: raise DataError(f'{name}: more than 1 GB: use a file')

@@ -41,7 +41,7 @@ def _identity(rows, *more):
     rows = sorted(tuple(row[name] for name in names) for row in rows)
     return content_digest(repr((rows, *more)).encode())
 
-# %% ../nbs/01c_features.ipynb #e1bdd107
+# %% ../nbs/01c_features.ipynb #d23fbf7d
 _STORED = [name for name in LogMel().settings if name not in ('n_frames', 'padding')]
 _SIZE, _TYPES = 100, dict.fromkeys((*COLUMNS[1:], 'digest'), pa.string())
 _TYPES |= dict.fromkeys(('salience', 'fold', 'classID'), pa.int64())
@@ -76,7 +76,6 @@ def write_part(folder, number:int, clips, mels, about:dict):
         pq.write_table(table.replace_schema_metadata(metadata), unfinished,
             compression='zstd', compression_level=1, use_dictionary=[*_TYPES],
             column_encoding={'mel.list.element.list.element': 'BYTE_STREAM_SPLIT'},
-            # the default of 1024 takes a third longer
             write_batch_size=2**20, write_page_checksum=True, write_statistics=False)
 
 # %% ../nbs/01c_features.ipynb #7bc0228f
@@ -144,14 +143,16 @@ def push_features(folder, name:str, private:bool=False):
         api.upload_folder(**kind, folder_path=folder, delete_patterns='part-*.parquet',
                           allow_patterns=['part-*.parquet', 'README.md'])
 
-# %% ../nbs/01c_features.ipynb #3026f683
+# %% ../nbs/01c_features.ipynb #bd7c8e4f
 def _mels(front_end, number, clips):
     found = []
     for start in range(0, len(clips), 10):
         sounds = []
         for clip in clips[start:start+10]:
-            try: sounds.append(read_audio(clip['audio'], name=clip['slice_file_name']))
-            except (DataError, OSError) as e: sounds.append(str(e))
+            name = clip['slice_file_name']
+            try: sounds.append(read_audio(clip['audio'], name=name))
+            except DataError as e: sounds.append(str(e))
+            except OSError as e: sounds.append(f'{name}: {e.strerror}')
         mels = iter(front_end.clip_mels([s for s in sounds if not isinstance(s, str)]))
         found += [s if isinstance(s, str) else next(mels).half().numpy()
                   for s in sounds]
