@@ -220,6 +220,11 @@ def test_class_labels(tmp_path):
         assert clips.classes == ('kettle', 'tap') and clips.itemgot('class') == ['tap', 'kettle']*10
         assert clips[0]['slice_file_name'] == '0.wav' and set(clips.itemgot('fold')) == {1, 2, 3, 4, 5}
 
+def test_a_clip_without_a_label_is_named(tmp_path):
+    from datasets import ClassLabel
+    hub_table(20, label=lambda k: k % 2 if k != 7 else -1).cast_column('label', ClassLabel(names=['tap', 'kettle'])).to_parquet(tmp_path/'a.parquet')
+    refused(tmp_path/'a.parquet', 'row 7 of part 0: class')
+
 @pytest.mark.parametrize('number', [lambda k: 1 + k % 2, lambda k: 0, lambda k: -7, lambda k: 2**40], ids=['from 1', 'all 0', 'negative', 'huge'])
 def test_class_numbers_do_not_count(tmp_path, number):
     hub_table(20, **{'class': lambda k: ('cat', 'dog')[k % 2], 'classID': number}).to_parquet(tmp_path/'a.parquet')
@@ -403,7 +408,8 @@ REFUSED = {
     'latin-1': (lambda place: own(place/'x', {'a.csv': ten().replace('dog', 'türe').encode('latin-1')}), 'not UTF-8'),
     'folds without a list': (lambda place: [sound(place/'x'/f'fold{n}'/'1.wav', n) for n in (1, 2)] and place/'x', 'add UrbanSound8K.csv'),
     'an empty Parquet': (lambda place: written(place/'x.parquet', b''), 'not Parquet'),
-    'a text': (lambda place: written(place/'x.zip', b'text'*99), 'not Parquet'),
+    'a text': (lambda place: written(place/'x.parquet', b'text'*99), 'not Parquet'),
+    'a zip archive': (lambda place: written(place/'x.zip', b'PK'), 'unpack it'),
     'a text as an archive': (lambda place: written(place/'x.tar.gz', b'text'*99), 'not extracted'),
 }
 

@@ -6,8 +6,8 @@
 __all__ = ['COLUMNS', 'CITATION', 'OFFICIAL_COUNTS', 'SPLIT_RECORDINGS', 'ClipList', 'make_folds', 'load_clips', 'count_clips',
            'validate_clips', 'show_folds', 'leaked_share', 'check_folds', 'CLASSES', 'HUB_ID', 'HUB_REVISION']
 
-# %% ../nbs/00_dataset.ipynb #c89c16bd
-import csv, io, math, sys, warnings
+# %% ../nbs/00_dataset.ipynb #a309380e
+import csv, io, math, os, re, sys, unicodedata, warnings
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -40,7 +40,7 @@ class ClipList(L):
         if isinstance(found, dict): return found
         return ClipList(found, self.classes, self.source, self.embedded)
 
-# %% ../nbs/00_dataset.ipynb #7c3301e4
+# %% ../nbs/00_dataset.ipynb #5b2d6d2b
 def _measured(audio):
     "Digest and length (s) of an encoded sound; '' and 0 where it cannot be read"
     try: data = audio_bytes(audio)
@@ -60,7 +60,7 @@ def _records(row, seconds):
     start, end = row.get('start', 0.), row.get('end', seconds)
     record = dict(zip(COLUMNS, (row['audio'], name, row.get('fsID', name), start, end,
         row.get('salience', 1), row.get('fold', 0), 0, row['class'])))
-    if row['official']: return [record]
+    if row['official'] and seconds <= end-start+.1: return [record]
     if seconds and end > seconds + .1: raise DataError(printable(
         f'{row["where"]}: ends at {end} s, the file at {seconds:.2f} s: correct it'))
     # Less than .05 s more than 4 s need no second window
@@ -92,7 +92,7 @@ def make_folds(
             folds[rows] = fold
     return folds
 
-# %% ../nbs/00_dataset.ipynb #425d9152
+# %% ../nbs/00_dataset.ipynb #7a1fe6b8
 def _same_sounds(records, files, contents, places):
     "Gives copies the recording of their original; returns their number"
     first, parent, n_copies = {}, {}, 0
@@ -116,7 +116,8 @@ def _checked_classes(names):
     "The sorted names of the classes"
     alike = {}
     for name in sorted(set(names)):
-        key = ' '.join(name.casefold().replace('_', ' ').split())
+        key = unicodedata.normalize('NFKC', name).casefold().replace('_', ' ')
+        key = ' '.join(key.split())
         other = alike.setdefault(key, name)
         if other != name: raise DataError(f'the classes {other!r} and {name!r} differ '
             'only in case or blanks: write them alike')
@@ -125,19 +126,48 @@ def _checked_classes(names):
     if len(alike) < 2: raise DataError(f'one class only, {name!r}: add a second one')
     return tuple(sorted(set(names)))
 
-# %% ../nbs/00_dataset.ipynb #08607220
+# %% ../nbs/00_dataset.ipynb #ea90ca4c
+# Fold: clips of each class in the order of CLASSES
+OFFICIAL_COUNTS = {
+    1: (100, 36, 100, 100, 100,  96, 35, 120,  86, 100),
+    2: (100, 42, 100, 100, 100, 100, 35, 120,  91, 100),
+    3: (100, 43, 100, 100, 100, 107, 36, 120, 119, 100),
+    4: (100, 59, 100, 100, 100, 107, 38, 120, 166, 100),
+    5: (100, 98, 100, 100, 100, 107, 40, 120,  71, 100),
+    6: (100, 28, 100, 100, 100, 107, 46,  68,  74, 100),
+    7: (100, 28, 100, 100, 100, 106, 51,  76,  77, 100),
+    8: (100, 30, 100, 100, 100,  88, 30,  78,  80, 100),
+    9: (100, 32, 100, 100, 100,  89, 31,  82,  82, 100),
+    10: (100, 33, 100, 100, 100, 93, 32,  96,  83, 100)}
+
+def _is_urbansound8k(rows):
+    "Whether these are clips of UrbanSound8K by their names, classes and folds"
+    counts = Counter()
+    for row in rows:
+        label, fold = row['class'], row.get('fold')
+        if not row['official'] or label not in CLASSES: return False
+        number = CLASSES.index(label)
+        name = rf'{re.escape(row["fsID"])}-{number}-\d+-\d+\.\w+'
+        if not re.fullmatch(name, row['slice_file_name']): return False
+        counts[fold, number] += 1
+    return all(fold in OFFICIAL_COUNTS and n <= OFFICIAL_COUNTS[fold][number]
+               for (fold, number), n in counts.items())
+
+# %% ../nbs/00_dataset.ipynb #9abf6578
 def load_clips(
     source='synthetic', # Folder, archive, list, Parquet file, Hub id, or `synthetic`
 )->ClipList:            # Records
     "The labelled clips of any source; `DataError` in one line where it cannot be used"
+    if not isinstance(source, (str, os.PathLike)): raise DataError(
+        f'{type(source).__name__}: no source of clips: give a path or a Hub id')
     is_hub = str(source) != 'synthetic' and not Path(source).expanduser().exists()
     if str(source) == 'synthetic':
         source = write_synthetic(cache_folder()/'synthetic-1')
     rows, records, found = read_rows(source), [], []
-    official, names = all(row['official'] for row in rows), Counter()
+    is_urban, names = _is_urbansound8k(rows), Counter()
     parts = 'path', 'group', 'row'
     files = [tuple(row['audio'].get(part) for part in parts) for row in rows]
-    audios = {} if official else dict(zip(files, (row['audio'] for row in rows)))
+    audios = {} if is_urban else dict(zip(files, (row['audio'] for row in rows)))
     with ThreadPoolExecutor() as pool:
         measured = dict(zip(audios, pool.map(_measured, audios.values())))
     for row, file in zip(rows, files):
@@ -158,26 +188,12 @@ def load_clips(
     for n, what in ((len(records)-len(rows), 'more clips, from files longer than 4 s'),
                     (n_copies, 'clips are copies: one recording with their original')):
         if n: print(f'note: {n} {what}', file=sys.stderr)
-    is_urban = official and set(classes) <= set(CLASSES)
     embedded = is_urban and all(r['fsID'].isdecimal() and int(r['fsID']) in RECORDINGS
                                 for r in records)
     name = str(source) if is_hub else 'UrbanSound8K' if is_urban else 'own recordings'
     return ClipList(records, classes, 'embedded data' if embedded else name, embedded)
 
-# %% ../nbs/00_dataset.ipynb #a6b988f8
-# Fold: clips of each class in the order of CLASSES
-OFFICIAL_COUNTS = {
-    1: (100, 36, 100, 100, 100,  96, 35, 120,  86, 100),
-    2: (100, 42, 100, 100, 100, 100, 35, 120,  91, 100),
-    3: (100, 43, 100, 100, 100, 107, 36, 120, 119, 100),
-    4: (100, 59, 100, 100, 100, 107, 38, 120, 166, 100),
-    5: (100, 98, 100, 100, 100, 107, 40, 120,  71, 100),
-    6: (100, 28, 100, 100, 100, 107, 46,  68,  74, 100),
-    7: (100, 28, 100, 100, 100, 106, 51,  76,  77, 100),
-    8: (100, 30, 100, 100, 100,  88, 30,  78,  80, 100),
-    9: (100, 32, 100, 100, 100,  89, 31,  82,  82, 100),
-    10: (100, 33, 100, 100, 100, 93, 32,  96,  83, 100)}
-
+# %% ../nbs/00_dataset.ipynb #4dbbb21a
 def count_clips(
     clips, # Records
 )->dict:   # Fold: number of clips of each class, in the order of `classID`

@@ -5,17 +5,16 @@
 # %% auto #0
 __all__ = ['MAX_CLIPS', 'HUB_ID', 'HUB_REVISION', 'read_rows']
 
-# %% ../nbs/00c_sources.ipynb #8744cf50
-import csv, io, json, os, re, shutil, sys, tarfile
-from errno import EDQUOT, EFBIG, ENOSPC
+# %% ../nbs/00c_sources.ipynb #91069802
+import csv, io, json, os, re, sys
 from itertools import chain, islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 import pyarrow as pa, pyarrow.parquet as pq
+from .archives import extract_archive
 from .audio import find_audio
-from .core import (
-    DataError, hub_errors, move_folder, printable, staging_folder)
+from .core import DataError, hub_errors, printable
 
-# %% ../nbs/00c_sources.ipynb #ea6a1ae7
+# %% ../nbs/00c_sources.ipynb #93b6b0ad
 _ALIASES = {
     'slice_file_name': 'slice_file_name filename file_name file filepath path',
     'class': 'class category label target', 'fsID': 'fsid group src_file',
@@ -35,6 +34,8 @@ def _known(names, path):
     known = {ours: lower[alias] for ours, aliases in _ALIASES.items()
              for alias in reversed(aliases.split()) if alias in lower}
     if 'class' not in known: _refuse(path, 'no column `class`: add one', _NoList)
+    if 'nearest_class' in lower:
+        _refuse(path, 'answers of a model, not labels: give your own list', _NoList)
     if ('start' in known) != ('end' in known):
         _refuse(path, '`start` and `end` belong together: add the missing one')
     if known.pop('split', 0) and 'fold' not in known: _refuse(path, 'cross-validation '
@@ -43,6 +44,7 @@ def _known(names, path):
     if not official: known.pop('salience', 0)
     return known, official
 
+# %% ../nbs/00c_sources.ipynb #ed87cdbd
 def _number(value):
     try: return float(value)
     except (TypeError, ValueError): return -1.
@@ -80,7 +82,7 @@ def _json_lines(text, path):
         _refuse(path, 'not a JSON object in each line: correct it')
     return dict.fromkeys(name for _, line in lines for name in line), lines
 
-# %% ../nbs/00c_sources.ipynb #6f6d08fc
+# %% ../nbs/00c_sources.ipynb #203f2bf9
 def _place(folder, path, name, fold, where):
     "The path of a listed file, which must be inside the folder"
     bases = path.parent, folder, f'{folder}/audio/fold{fold}', f'{folder}/fold{fold}', (
@@ -95,7 +97,7 @@ def _list_rows(path, folder):
     if path.stat().st_size > 5e7: _refuse(path, 'larger than 50 MB: split the data')
     try: text = path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError: _refuse(path, 'not UTF-8: save it as UTF-8')
-    read_lines = _json_lines if path.suffix == '.jsonl' else _csv_lines
+    read_lines = _json_lines if path.suffix.lower() == '.jsonl' else _csv_lines
     names, lines = read_lines(text.lstrip('\n'), path)
     known, official = _known(names, path)
     folder = os.path.realpath(folder)
@@ -114,14 +116,17 @@ def _list_rows(path, folder):
         yield row | {'audio': {'bytes': None, 'path': file}, 'slice_file_name': name,
                      'where': where, 'official': official}
 
-# %% ../nbs/00c_sources.ipynb #16b71c61
+# %% ../nbs/00c_sources.ipynb #8f9968a1
 def _class_names(schema, column):
     "The class names that the `datasets` library stored for a column"
-    try: features = json.loads(schema.metadata[b'huggingface'])['info']['features']
-    except (KeyError, TypeError, ValueError): return ()
-    return features.get(column, {}).get('names') or ()
+    try:
+        stored = json.loads(schema.metadata[b'huggingface'])
+        names = stored['info']['features'][column]['names']
+    except (LookupError, TypeError, ValueError, RecursionError): return []
+    is_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return names if is_names else []
 
-# %% ../nbs/00c_sources.ipynb #8744642b
+# %% ../nbs/00c_sources.ipynb #596d5c51
 def _stored_rows(path):
     "A row for each row of a Parquet or Arrow file"
     try:
@@ -144,34 +149,46 @@ def _stored_rows(path):
             values = (value for batch in batches for value in batch.to_pylist())
             for n, value in enumerate(values):
                 audio = value.get('audio') or {'path': value.get('audio.path')}
-                name = os.path.basename(audio['path'] or f'{path.stem}-{group}-{n}')
+                name = str(audio['path'] or f'{path.stem}-{group}-{n}')
+                name = os.path.basename(name)
                 row = {'slice_file_name': name} | {
                     ours: value[name] for ours, name in known.items()}
-                if isinstance(row['class'], int) and 0 <= row['class'] < len(names):
-                    row['class'] = names[row['class']]
-                where = f'{path}: row {n} of part {group}'
+                where, number = f'{path}: row {n} of part {group}', row['class']
+                if isinstance(number, int) and names:
+                    if not 0 <= number < len(names):
+                        _refuse(where, f'class {number} of {len(names)}: correct it')
+                    row['class'] = names[number]
                 audio = {'bytes': None, 'path': str(path), 'group': group, 'row': n}
                 yield _checked(row, where) | {
                     'audio': audio, 'where': where, 'official': official}
-    except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError, MemoryError) as e:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, LookupError,
+            AttributeError, TypeError, MemoryError) as e:
         if getattr(e, 'errno', None): raise
         _refuse(path, 'not Parquet or Arrow, or damaged: copy it again')
 
-# %% ../nbs/00c_sources.ipynb #f58c7c4b
-_SPLITS = set('train test validation valid val dev eval data audio'.split())
+# %% ../nbs/00c_sources.ipynb #4d4c6777
+_SPLITS = set('train training test testing validation valid val dev eval evaluation '
+              'data audio'.split())
 
 def _note(text): print(f'note: {printable(text)}', file=sys.stderr)
+
+def _is_output(path, folder):
+    "Whether a file below a data folder is part of results or of an archive"
+    inner = list(path.parents)[:-len(folder.parents)-1]
+    return any(place.name == 'wandb' or (place/'study.json').exists()
+               or (place/'.version').exists() for place in inner)
 
 def _class_rows(folder):
     "A row for each sound in a folder of class folders"
     files, passed_over = find_audio(folder)
+    files = [file for file in files if not _is_output(file, folder)]
     parts = {file: file.relative_to(folder).parts for file in files}
     tops = {p[0] for p in parts.values() if len(p) > 1}
-    skip = int(tops <= _SPLITS)
+    skip = int({top.lower() for top in tops} <= _SPLITS)
     loose = [file for file, p in parts.items() if len(p) < skip+2]
     if len(loose) == len(files): _refuse(folder,
         'sounds, but neither a list of the clips nor a folder for each class: add one')
-    if any(re.fullmatch(r'fold\d+', top) for top in tops):
+    if any(re.fullmatch(r'(?i)fold[\W_]*\d+', top) for top in tops):
         _refuse(folder, 'the folders are folds, not classes: add UrbanSound8K.csv')
     if skip and len(tops) > 1: _note(f'{folder}: its parts {tops} are read together')
     passed_over += [(file, 'it is not in the folder of a class') for file in loose]
@@ -183,84 +200,44 @@ def _class_rows(folder):
         audio = {'bytes': None, 'path': str(file)}
         yield row | {'audio': audio, 'where': file, 'official': False}
 
-# %% ../nbs/00c_sources.ipynb #3cc89fab
+# %% ../nbs/00c_sources.ipynb #46112cc7
 def _files(folder, *patterns):
-    "The files of the first pattern that matches, without hidden ones and caches"
-    is_data = lambda path: path.is_file() and not (
-        path.name.startswith(('.', 'cache-')) or path.name == 'scores.csv')
-    found = (sorted(filter(is_data, folder.glob(pattern))) for pattern in patterns)
-    return next(filter(None, found), [])
+    "The files that match a pattern, without hidden ones, caches and our own results"
+    is_data = lambda path: path.is_file() and not (_is_output(path, folder)
+        or path.name.startswith(('.', 'cache-')) or path.name == 'scores.csv')
+    return sorted({*filter(is_data, chain(*map(folder.glob, patterns)))})
+
+def _tell_unlisted(folder, rows):
+    listed = {row['audio']['path'] for row in rows}
+    try: sounds = find_audio(folder)[0]
+    except DataError: return
+    n = sum(not (os.path.realpath(file) in listed or _is_output(file, folder))
+            for file in sounds)
+    if n: _note(f'{n} of {len(sounds)} sounds are in no list, and are not used')
 
 def _folder_rows(folder):
     "A row for each clip of a folder"
     for root in (folder, folder/'UrbanSound8K'):
         table = root/'metadata'/'UrbanSound8K.csv'
         if table.is_file(): return _list_rows(table, root)
-    if stored := _files(folder, '*.parquet', 'data/*.parquet', '*.arrow', '*/*.arrow'):
-        return chain.from_iterable(map(_stored_rows, stored))
+    for pattern in ('*.parquet', 'data/*.parquet', '*.arrow', '*/*.arrow'):
+        if stored := _files(folder, pattern):
+            return chain.from_iterable(map(_stored_rows, stored))
     lists, problem = {}, None
-    for path in _files(folder, '*.[ct]sv', 'meta*/*.[ct]sv', '*/metadata.csv',
-                       'metadata.jsonl', '*/metadata.jsonl'):
+    for path in _files(folder, '*.[cCtT][sS][vV]', 'meta*/*.[cCtT][sS][vV]',
+                       '*/metadata.csv', 'metadata.jsonl', '*/metadata.jsonl'):
         try: lists[path] = list(_list_rows(path, folder))
         except _NoList as e: problem = problem or e
     if len({path.parent for path in lists}) < len(lists): _refuse(folder,
         f'{len(lists)} lists of clips: choose one, for example --data {min(lists)}')
-    if lists: return chain.from_iterable(lists.values())
+    if lists:
+        rows = list(chain.from_iterable(lists.values()))
+        _tell_unlisted(folder, rows)
+        return rows
     try: return list(_class_rows(folder))
     except DataError as e: raise problem or e
 
-# %% ../nbs/00c_sources.ipynb #2ba658ee
-class _Member(tarfile.TarInfo):
-    @classmethod
-    def frombuf(cls, *args):
-        member = super().frombuf(*args)
-        if not member.isreg() and member.size > 1e6: raise DataError('a header of 1 MB')
-        return member
-
-def _extract(archive, folder, limit):
-    "Write the regular files of an archive below an empty folder, at most `limit` bytes"
-    for number, member in enumerate(archive):
-        path = PurePosixPath(member.name)
-        if path.name.startswith('._') or path.name == '.DS_Store': continue
-        if path.is_absolute() or '..' in path.parts or str(path) != printable(path):
-            raise DataError(f'a name that leads elsewhere, {member.name!r}')
-        if not member.isreg() and not member.isdir():
-            raise DataError(f'a link or a device, {member.name!r}')
-        limit -= member.size
-        if limit < 0 or number > 2*MAX_CLIPS: raise DataError('too large when unpacked')
-        place = folder/path if member.isdir() else (folder/path).parent
-        place.mkdir(parents=True, exist_ok=True)
-        if member.isdir(): continue
-        with open(folder/path, 'wb') as file:
-            shutil.copyfileobj(archive.extractfile(member), file)
-    # Checksums of compressed files are at their end
-    while archive.fileobj.read(2**20) and (limit := limit - 2**20) > 0: pass
-
-# %% ../nbs/00c_sources.ipynb #aa099afc
-def _extracted(path):
-    "The folder of an archive, extracted beside it whenever the archive has changed"
-    state, folder = path.stat(), path.with_name(f'{path.name}.extracted')
-    version = f'{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}'
-    mark = folder/'.version'
-    def is_there(): return mark.is_file() and mark.read_text() == version
-    if is_there(): return folder
-    with staging_folder(folder) as staging:
-        if is_there(): return folder
-        try:
-            with tarfile.open(path, tarinfo=_Member) as archive:
-                _extract(archive, staging, 2**30 + 20*state.st_size)
-        except Exception as e:
-            if getattr(e, 'errno', None) in (ENOSPC, EDQUOT, EFBIG): raise
-            reason = str(e)[:200] or type(e).__name__
-            _refuse(path, f'not extracted ({reason}): download it again')
-        (staging/mark.name).write_text(version)
-        if folder.exists() and not mark.is_file():
-            _refuse(folder, f'not made from {path.name}: move it away')
-        shutil.rmtree(folder, ignore_errors=True)
-        move_folder(staging, folder)
-    return folder
-
-# %% ../nbs/00c_sources.ipynb #25ef0246
+# %% ../nbs/00c_sources.ipynb #80b6aeea
 HUB_ID = 'danavery/urbansound8K'
 HUB_REVISION = '8aa9177a0c5a6949ee4ee4b7fcabb01dfd4ae466'
 
@@ -283,11 +260,12 @@ def read_rows(
     if not str(source).strip(): rows = []
     elif path.is_dir(): rows = _folder_rows(path)
     elif re.search(r'\.(tar(\.\w+)?|t[gbx]z2?)$', path.name) and path.is_file():
-        path = _extracted(path)
+        path = extract_archive(path, 2*MAX_CLIPS)
         inner = [p for p in path.iterdir() if p.name[0] != '.']
         rows = _folder_rows(inner[0] if len(inner) == 1 and inner[0].is_dir() else path)
     elif path.is_file():
-        is_list = path.suffix in ('.csv', '.tsv', '.jsonl')
+        if path.suffix.lower() == '.zip': _refuse(path, 'unpack it, give the folder')
+        is_list = path.suffix.lower() in ('.csv', '.tsv', '.jsonl')
         rows = _list_rows(path, path.parent) if is_list else _stored_rows(path)
     elif re.fullmatch(r'\w[\w.-]*/[\w.-]+(@\w+)?', str(source)):
         rows = _hub_rows(str(source))
