@@ -49,7 +49,7 @@ def visit(chromium, request):
         pages.append(page)
         page.goto(address)
         return page
-    go.problems, go.allowed = problems, [r' blob:', r'/queue/data\?.* failed$', r'Method not implemented\.$']  # the player lets go of a sound, Gradio's page of a finished stream
+    go.problems, go.allowed = problems, [r' blob:', r'/queue/data\?.* failed(: net::ERR_ABORTED)?$', r'Method not implemented\.$']  # the player lets go of a sound, Gradio's page of a finished stream
     yield go
     for page in pages: page.context.close()
     problems[:] = [problem for problem in problems if not re.search('|'.join(go.allowed), problem)]

@@ -5,7 +5,7 @@ import pyarrow as pa, pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 import torch
-from urbansounds_nb.audio import audio_bytes
+from urbansounds_nb.audio import audio_bytes, content_digest
 from urbansounds_nb.core import DataError
 from urbansounds_nb.dataset import load_clips
 from urbansounds_nb.features import load_features, load_source, prepare_features, prepared_parts
@@ -111,3 +111,24 @@ def test_reasons_name_the_clip_and_no_folder(three_folds, tmp_path):
     folder = prepare_features(place/'x.parquet', folder=tmp_path/'mels', progress=False)
     assert [reason.split(':')[0] for _, reason in next(iter(prepared_parts(folder).values()))['left_out']] == [clips[n]['slice_file_name'] for n in (3, 8)]
     assert not [path for path in folder.iterdir() if b'confidential' in path.read_bytes()]
+
+@pytest.mark.parametrize('value', [None, 3, 'x', [], {}, [None], [[1]], {'a': 'b'}, 10**9, -1, 1e300])
+@pytest.mark.parametrize('name', ['front_end', 'probe', 'classes', 'source', 'embedded', 'parts', 'key', 'left_out', 'counts', None])
+def test_a_part_that_says_what_cannot_be(copy, name, value):
+    "Whole parts of a stranger, whose description has other types or numbers: one line, no memory, no traceback"
+    path = copy/'part-00000.parquet'
+    table = pq.read_table(path)
+    about = json.loads(table.schema.metadata[b'urbansounds'])
+    about = about | {name: value} if name else value
+    text = json.dumps(about).encode()
+    pq.write_table(table.replace_schema_metadata({'urbansounds': text, 'urbansounds_digest': content_digest(text)}), path)
+    if name == 'left_out' and value in ([], {}) or name in ('source', 'key') and value == 'x': return    # texts and empty lists can be true
+    with pytest.raises(DataError): load_features(copy)
+
+def test_counts_that_fill_the_memory_are_refused(copy):
+    path = copy/'part-00000.parquet'
+    table = pq.read_table(path)
+    about = json.loads(table.schema.metadata[b'urbansounds'])
+    text = json.dumps(about | {'counts': {'siren': 10**9}}).encode()
+    pq.write_table(table.replace_schema_metadata({'urbansounds': text, 'urbansounds_digest': content_digest(text)}), path)
+    with pytest.raises(DataError, match='part-00000.parquet: damaged'): load_features(copy)

@@ -10,6 +10,7 @@ from urbansounds_nb.audio import read_audio
 from urbansounds_nb.checkpoint import model_card, read_checkpoint
 from urbansounds_nb.cnn import ResidualCNN
 from urbansounds_nb.core import DataError
+from urbansounds_nb.models import default_classifier
 from urbansounds_nb.models import (
     ARCHITECTURES, AudioClassifier, build_classifier, load_classifier, push_classifier)
 from urbansounds_nb.rejection import MahalanobisDetector, out_of_class_sounds, rejection_rates
@@ -330,3 +331,8 @@ def test_real_recordings_in_training_and_in_use(fitted):
         wave, rate = read_audio(clip['audio'])
         used, _ = fitted.predict_logits([wave], rate)
         assert np.abs(used-trained).max() < 1e-3, clip['slice_file_name']
+
+@pytest.mark.parametrize('wave, rate', [(np.ones(9), '22050'), (np.ones(9), 0), (np.ones(9), None), (np.zeros(0), 22050)])
+def test_samples_and_rates_that_cannot_be(wave, rate):
+    with pytest.raises(DataError): default_classifier().predict_proba(wave, rate)
+    with pytest.raises(DataError): default_classifier().predict_logits([], 22050)

@@ -99,6 +99,36 @@ def test_a_random_tenth_leaks():
     shares = [leaked_share(groups, rng.permutation(8732) < 873) for _ in range(20)]
     assert abs(np.mean(shares) - .967) < .005, np.mean(shares)
 
+OFFICIAL = 'slice_file_name fsID start end salience fold classID class'.split()
+
+def like_urbansound8k(folder, seconds=.2, **changed):
+    "Own sounds in a table with the columns of UrbanSound8K"
+    for n in range(20): sound(folder/f'{n}.wav', n, seconds)
+    row = lambda n: dict(zip(OFFICIAL, (f'{n}.wav', n, 5, 5.2, 1, 1 + n//2, 0, ('siren', 'dog_bark')[n % 2]))) | changed
+    (folder/'a.csv').write_text(lines(OFFICIAL, *(row(n).values() for n in range(20))))
+    return folder
+
+def test_columns_alone_are_not_urbansound8k(tmp_path):
+    "Its name, its licence and \"all ten folds\" are earned by the clips"
+    assert load_clips(like_urbansound8k(tmp_path)).source == 'own recordings'
+
+def test_columns_alone_switch_off_no_check(tmp_path):
+    clips = load_clips(like_urbansound8k(tmp_path/'long', 6.))
+    assert {(clip['audio']['start'], clip['audio']['end']) for clip in clips} == {(5, 5.2)}
+    sound(like_urbansound8k(tmp_path/'copies')/'2.wav', 0)
+    clips = load_clips(tmp_path/'copies')
+    assert clips[0]['fsID'] == clips[2]['fsID'] and clips[0]['fold'] != clips[2]['fold']
+    with pytest.raises(DataError): check_folds(clips.itemgot('fsID'), clips.itemgot('fold'))
+
+def test_more_clips_of_a_fold_than_were_published_are_not_urbansound8k(small):
+    table = small/'metadata'/'UrbanSound8K.csv'
+    rows = table.read_text().splitlines()[1:]
+    label = OFFICIAL.index('class')
+    sirens = [row.split(',') for row in rows if row.split(',')[label] == 'siren']
+    from urbansounds_nb.dataset import _is_urbansound8k
+    rows = [dict(zip(OFFICIAL, row), fold=4, official=True) for row in sirens]
+    assert _is_urbansound8k(rows) and not _is_urbansound8k(rows*(1 + OFFICIAL_COUNTS[4][8]//len(rows)))
+
 # --- one data set, every form
 
 def test_the_embedded_data_are_known_everywhere(three_folds, tmp_path):
@@ -298,6 +328,44 @@ def test_several_lists(tmp_path):
     line = refused(tmp_path/'x', '2 lists of clips')
     source = line.split('--data ')[1]
     assert len(load_clips(source)) == 10                            # the line to type
+
+def test_lists_in_two_places_are_all_seen(tmp_path):
+    half = lines(('filename', 'class'), *((f'{n}.wav', ('cat', 'dog')[n % 2]) for n in range(5)))
+    refused(own(tmp_path, {'a.csv': half, 'meta/all.csv': ten()}), 'is in', 'keep one')
+
+def test_sounds_in_no_list_are_counted(tmp_path, capsys):
+    load_clips(own(tmp_path, {'a.csv': ten()}, n=13))
+    assert '3 of 13 sounds are in no list' in capsys.readouterr().err
+
+def test_answers_of_a_model_are_no_labels(tmp_path):
+    answers = lines(('file', 'label', 'nearest_class'), *((f'{n}.wav', 'cat', 'cat') for n in range(10)))
+    assert load_clips(own(tmp_path/'a', {'a.csv': ten(), 'b.csv': answers})).classes == ('cat', 'dog')
+    refused(own(tmp_path/'b', {'b.csv': answers}), 'answers of a model')
+
+@pytest.mark.parametrize('place, mark', [('runs/own/wandb/offline/files', None), ('runs/own', 'runs/own/study.json'), ('a.tar.extracted/bird', 'a.tar.extracted/.version')])
+def test_what_our_commands_wrote_is_no_data(tmp_path, place, mark):
+    for n in range(12): sound(tmp_path/('cat', 'dog')[n % 2]/f'{n}.wav', n)
+    sound(tmp_path/place/'x.wav', 99)
+    if mark: (tmp_path/mark).write_text('{}')
+    assert load_clips(tmp_path).classes == ('cat', 'dog')
+
+@pytest.mark.parametrize('parts', [('Train', 'Test'), ('training', 'testing'), ('train', 'Evaluation')])
+def test_parts_of_a_division_are_no_classes(tmp_path, parts):
+    for n in range(20): sound(tmp_path/parts[n % 2]/('cat', 'dog')[n//2 % 2]/f'{n}.wav', n)
+    assert load_clips(tmp_path).classes == ('cat', 'dog')
+
+@pytest.mark.parametrize('name', ['fold_{}', 'Fold {}', 'FOLD-{}', 'fold{}'])
+def test_folds_are_no_classes(tmp_path, name):
+    for n in range(6): sound(tmp_path/name.format(1 + n % 2)/f'{n}.wav', n)
+    refused(tmp_path, 'folds, not classes')
+
+def test_names_that_only_look_alike_are_one(tmp_path):
+    for n, label in enumerate(('caf\u00e9', 'cafe\u0301', 'dog')*4): sound(tmp_path/label/f'{n}.wav', n)
+    refused(tmp_path, 'write them alike')
+
+@pytest.mark.parametrize('thing', [None, 5, ['a.wav'], object()])
+def test_what_is_no_source(thing):
+    with pytest.raises(DataError, match='give a path'): load_clips(thing)
 
 def test_bystanders_are_no_lists(tmp_path):
     own(tmp_path/'x', {'a.csv': ten(), '._a.csv': b'\0\5\x16\7', '.DS_Store': b'\0', 'scores.csv': ten(), 'sums.csv': 'path,sha256\n0.wav,00\n', 'notes.csv': 'a\n1\n'})

@@ -225,14 +225,14 @@ def read_audio(
     stream = open_audio(source, rate, name)
     return stream.read(max_seconds), stream.rate
 
-# %% ../nbs/00b_audio.ipynb #72687cd5
+# %% ../nbs/00b_audio.ipynb #02cb9d3d
 def resample(
     wave:np.ndarray, # (samples,) or (samples, channels)
     rate:int,        # Sample rate it has (Hz)
     new_rate:int,    # Sample rate it will have (Hz)
 )->np.ndarray:       # float32, about samples*new_rate/rate long
     "A sound at another sample rate, without aliasing (soxr's high quality)"
-    if rate == new_rate: return wave
+    if _checked_rate(rate, 'sound') == new_rate: return wave
     return soxr.resample(wave, rate, new_rate, quality='HQ').astype(np.float32)
 
 class Resampler:

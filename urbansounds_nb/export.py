@@ -80,7 +80,7 @@ def forward(self:WaveClassifier,
     distances = 0*logits[:, 0] if detector is None else detector(features)
     return (logits/self.classifier.temperature).softmax(1), distances
 
-# %% ../nbs/06b_export.ipynb #34dd86d7
+# %% ../nbs/06b_export.ipynb #fe93ac53
 _ADVICE = 'type `pip install onnx onnxruntime onnxscript`'
 
 class OnnxClassifier:
@@ -104,12 +104,13 @@ class OnnxClassifier:
 
     def run(self, waves:np.ndarray)->list:
         "Probabilities (batch, classes), distances (batch,) of (batch, samples) float32"
-        return self.session.run(None, {'wave': waves})
+        return self.session.run(None, {'wave': np.asarray(waves, np.float32)})
 
     def predict_proba(self, wave, rate:int)->np.ndarray:
         "As `AudioClassifier.predict_proba`"
-        wave = resample(as_mono_float32(wave), rate, self.sample_rate)
-        return self.run(wave[None])[0][0]
+        wave = as_mono_float32(wave)
+        if not len(wave): raise DataError('no samples: give a waveform that has some')
+        return self.run(resample(wave, rate, self.sample_rate)[None])[0][0]
 
 # %% ../nbs/06b_export.ipynb #db747816
 @contextmanager

@@ -6,7 +6,7 @@
 __all__ = ['add_digests', 'describe_parts', 'write_part', 'prepared_parts', 'dataset_card', 'push_features', 'prepare_features',
            'MelDataset', 'load_features', 'load_source']
 
-# %% ../nbs/01c_features.ipynb #39849c69
+# %% ../nbs/01c_features.ipynb #002c2574
 import json, os, sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ from .cluster import ray_map
 from .core import (DataError, atomic_write, cache_folder, file_lock,
     hub_errors, hub_token, printable)
 from .dataset import CITATION, COLUMNS, load_clips
-from .spectrogram import FRONT_ENDS, LogMel, same_probe
+from .spectrogram import LogMel, get_front_end, same_probe
 
 # %% ../nbs/01c_features.ipynb #274d0ef1
 def _digest(clip):
@@ -41,11 +41,21 @@ def _identity(rows, *more):
     rows = sorted(tuple(row[name] for name in names) for row in rows)
     return content_digest(repr((rows, *more)).encode())
 
-# %% ../nbs/01c_features.ipynb #d23fbf7d
+# %% ../nbs/01c_features.ipynb #b7491b00
 _STORED = [name for name in LogMel().settings if name not in ('n_frames', 'padding')]
 _SIZE, _TYPES = 100, dict.fromkeys((*COLUMNS[1:], 'digest'), pa.string())
 _TYPES |= dict.fromkeys(('salience', 'fold', 'classID'), pa.int64())
 _TYPES |= dict.fromkeys(('start', 'end'), pa.float64())
+_ABOUT = dict(front_end=dict, probe=list, classes=list, source=str, embedded=bool,
+    parts=int, key=str, left_out=list, counts=dict)
+
+@contextmanager
+def _damage(path):
+    try: yield
+    except DataError: raise
+    except (pa.ArrowException, OSError, LookupError, RuntimeError, TypeError,
+            ValueError):
+        raise DataError(f'{path}: damaged: delete it, prepare the data again') from None
 
 def _part(folder, number): return Path(folder)/f'part-{number:05d}.parquet'
 
@@ -57,9 +67,8 @@ def describe_parts(clips, front_end:LogMel)->dict:
         key=_identity(clips, clips.classes, settings))
 
 def write_part(folder, number:int, clips, mels, about:dict):
-    """Write a part, completely or not at all: its number from 0, at most 100 records
-    with digests, for each an array (n_mels, frames) in dB or why it has none (str), and
-    the result of `describe_parts`"""
+    """Write a part, whole or not at all: at most 100 records with digests, for each an
+    array (n_mels, frames) in dB or why it has none (str); `about`: `describe_parts`"""
     left_out = [[c['class'], m] for c, m in zip(clips, mels) if isinstance(m, str)]
     clips = [clip for clip, mel in zip(clips, mels) if not isinstance(mel, str)]
     mels = [np.asarray(mel, np.float16) for mel in mels if not isinstance(mel, str)]
@@ -78,25 +87,21 @@ def write_part(folder, number:int, clips, mels, about:dict):
             column_encoding={'mel.list.element.list.element': 'BYTE_STREAM_SPLIT'},
             write_batch_size=2**20, write_page_checksum=True, write_statistics=False)
 
-# %% ../nbs/01c_features.ipynb #7bc0228f
-@contextmanager
-def _damage(path):
-    try: yield
-    except DataError: raise
-    except (pa.ArrowException, OSError, LookupError, RuntimeError, TypeError,
-            ValueError):
-        raise DataError(f'{path}: damaged: delete it, prepare the data again') from None
-
+# %% ../nbs/01c_features.ipynb #4236e080
 def _about(path):
     with _damage(path):
         known = pq.read_schema(path).metadata or {}
         text, digest = known.get(b'urbansounds', b''), known.get(b'urbansounds_digest')
         if not text: return {}
-        return json.loads(text if content_digest(text).encode() == digest else '')
+        about = json.loads(text if content_digest(text).encode() == digest else '')
+        # A stranger's part can be whole and still say what cannot be
+        if ({name: type(about[name]) for name in about} != _ABOUT
+            or {*about['front_end']} != {*_STORED} or not 0 < about['parts'] < 10**5
+            or not 0 <= sum(about['counts'].values()) <= _SIZE): raise ValueError
+        return about
 
 def prepared_parts(folder, front_end:LogMel=None)->dict:
-    """Path of each part of a prepared data set: what it says about itself; `DataError`
-    if one is missing, or does not fit the others or the front end"""
+    "What each part (Path) says about itself; `DataError` where one does not fit"
     parts = {path: _about(path) for path in sorted(Path(folder).glob('part-*.parquet'))}
     if not parts or not all(parts.values()): raise DataError(
         f'{folder}: not a prepared data set: make one with urbansounds_prepare')
@@ -105,17 +110,19 @@ def prepared_parts(folder, front_end:LogMel=None)->dict:
     missing = {_part(folder, number) for number in range(first['parts'])} - {*parts}
     if missing: raise DataError(f'{min(missing)}: missing: prepare the data again')
     for path, about in parts.items():
-        counts.update(about['counts'])
         if about['key'] != first['key'] or len(parts) > first['parts']: raise DataError(
             f'{path}: belongs to another data set: delete the folder, prepare it again')
-        for name, value in about['front_end'].items() if settings else ():
-            if value != settings[name]: raise DataError(f'{path}: prepared with {name} '
-                f'{value}, not {settings[name]}: prepare the data again')
-        if probe and not same_probe(about['probe'], probe): raise DataError(
-            f'{path}: made by another version of the front end: prepare the data again')
-    for name, why in (pair for about in parts.values() for pair in about['left_out']):
-        if not counts[name]: raise DataError(f'{folder}: no clip of class {name!r} can '
-            f'be read ({why}): replace its files, or take the class out')
+        with _damage(path):
+            counts.update(about['counts'])
+            for name, value in about['front_end'].items() if settings else ():
+                if value != settings[name]: raise DataError(f'{path}: prepared with '
+                    f'{name} {value}, not {settings[name]}: prepare the data again')
+            if probe and not same_probe(about['probe'], probe): raise DataError(
+                f'{path}: made by another version of the front end: prepare it again')
+    with _damage(folder):
+        for name, why in (pair for made in parts.values() for pair in made['left_out']):
+            if not counts[name]: raise DataError(f'{folder}: no clip of class {name!r} '
+                f'can be read ({why}): replace its files, or take the class out')
     return parts
 
 # %% ../nbs/01c_features.ipynb #8785a1e4
@@ -181,7 +188,7 @@ def _write_parts(clips, folder, front_end, about, left, progress, engine):
             for _ in pool.map(lambda n: write(_mels(front_end, n, part(n))), left): pass
     finally: torch.set_num_threads(threads)
 
-# %% ../nbs/01c_features.ipynb #0bb3c298
+# %% ../nbs/01c_features.ipynb #54cf4f46
 def _unfinished(folder, about):
     paths, finished = [*folder.glob('part-*')], set()
     others = not paths and folder.exists() and any(folder.iterdir())
@@ -194,12 +201,7 @@ def _unfinished(folder, about):
     if len(finished) == about['parts'] and not (folder/'README.md').exists(): return [0]
     return [n for n in range(about['parts']) if _part(folder, n) not in finished]
 
-def _front_end(front_end):
-    if isinstance(front_end, LogMel): return front_end
-    if front_end in FRONT_ENDS: return LogMel(**FRONT_ENDS[front_end])
-    raise DataError(f'unknown front end {front_end!r}: choose {", ".join(FRONT_ENDS)}')
-
-# %% ../nbs/01c_features.ipynb #0988aff1
+# %% ../nbs/01c_features.ipynb #36ce2bab
 def prepare_features(
     source='synthetic', # As for `load_clips`, its result, or a prepared folder
     front_end='mel64',  # Name in `FRONT_ENDS`, or a `LogMel`
@@ -208,7 +210,7 @@ def prepare_features(
     engine:str='local', # 'local': threads of this process; 'ray': a cluster
 )->Path:                # The prepared folder
     "Prepare a source, unless that was done before; names each clip that is left out"
-    front_end, clips = _front_end(front_end), source
+    front_end, clips = get_front_end(front_end), source
     if engine not in ('local', 'ray'): raise DataError(f'{engine!r}: local or ray only')
     if not hasattr(source, 'classes'):
         place = Path(source).expanduser()
@@ -275,25 +277,23 @@ def _load_part(path, front_end, mel, lengths):
             mel[row], lengths[row] = front_end.fit(clip), front_end.length(clip)
         return table.drop_columns('mel').replace_schema_metadata()
 
-# %% ../nbs/01c_features.ipynb #e1c559e9
+# %% ../nbs/01c_features.ipynb #512c8ef0
 def load_features(folder, front_end='mel64')->MelDataset:
     "Read a prepared data set; `DataError` if a part is damaged, missing or unfit"
-    front_end = _front_end(front_end)
+    front_end = get_front_end(front_end)
     parts = prepared_parts(folder, front_end)
-    sizes = [sum(about['counts'].values()) for about in parts.values()]
-    shape = sum(sizes), front_end.n_mels, front_end.n_frames
-    mel = torch.empty(*shape, dtype=torch.float16)
+    size = [sum(about['counts'].values()) for about in parts.values()]
+    mel = torch.empty(sum(size), front_end.n_mels, front_end.n_frames, dtype=torch.half)
     lengths = torch.empty(len(mel), dtype=torch.long)
     load = lambda path, *out: _load_part(path, front_end, *out)
     with _damage(folder), ThreadPoolExecutor(os.cpu_count()) as pool:
-        tables = pool.map(load, parts, mel.split(sizes), lengths.split(sizes))
-        rows, about = pa.concat_tables(tables), next(iter(parts.values()))
+        tables = pool.map(load, parts, mel.split(size), lengths.split(size))
+        rows, made = pa.concat_tables(tables), next(iter(parts.values()))
         columns = {name: np.array(rows[name].to_pylist()) for name in _TYPES}
-        labels, classes = torch.tensor(columns['classID']), tuple(about['classes'])
+        labels, classes = torch.tensor(columns['classID']), tuple(made['classes'])
         if [classes[n] for n in labels] != columns['class'].tolist(): raise ValueError
-    left_out = [reason for about in parts.values() for _, reason in about['left_out']]
-    return MelDataset(mel, lengths, labels, columns, classes, front_end,
-                      about['source'], about['embedded'], left_out)
+    return MelDataset(mel, lengths, labels, columns, classes, front_end, made['source'],
+        made['embedded'], [why for p in parts.values() for _, why in p['left_out']])
 
 def load_source(source='synthetic', front_end='mel64', **kwargs)->MelDataset:
     "Load what `prepare_features` prepares, unless that was done before"

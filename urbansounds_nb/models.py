@@ -86,7 +86,7 @@ class AudioClassifier(nn.Module):
 
 _THRESHOLDS = ('temperature', 'min_confidence', 'ood_threshold')
 
-# %% ../nbs/03a_models.ipynb #a07d98e7
+# %% ../nbs/03a_models.ipynb #6bf858cf
 @patch
 @torch.inference_mode()
 def predict_logits(self:AudioClassifier,
@@ -94,6 +94,8 @@ def predict_logits(self:AudioClassifier,
     rate:int,  # Their sample rate (Hz)
 )->tuple:      # Arrays: logits (waves, classes), features (waves, n_features)
     "Logits of the first four seconds of some waveforms, and the features behind them"
+    if not len(waves) or not all(map(len, waves)):
+        raise DataError('no samples: give waveforms that have some')
     self.eval()
     front_end, device = self.front_end, self.standardise.mean.device
     mels = [front_end.clip_mel(wave, rate).half().float() for wave in waves]
