@@ -41,7 +41,7 @@ def _identity(rows, *more):
     rows = sorted(tuple(row[name] for name in names) for row in rows)
     return content_digest(repr((rows, *more)).encode())
 
-# %% ../nbs/01c_features.ipynb #b7491b00
+# %% ../nbs/01c_features.ipynb #6709d379
 _STORED = [name for name in LogMel().settings if name not in ('n_frames', 'padding')]
 _SIZE, _TYPES = 100, dict.fromkeys((*COLUMNS[1:], 'digest'), pa.string())
 _TYPES |= dict.fromkeys(('salience', 'fold', 'classID'), pa.int64())
@@ -86,15 +86,15 @@ def write_part(folder, number:int, clips, mels, about:dict):
             compression='zstd', compression_level=1, use_dictionary=[*_TYPES],
             column_encoding={'mel.list.element.list.element': 'BYTE_STREAM_SPLIT'},
             write_batch_size=2**20, write_page_checksum=True, write_statistics=False)
+    pa.default_memory_pool().release_unused()
 
-# %% ../nbs/01c_features.ipynb #4236e080
+# %% ../nbs/01c_features.ipynb #5186091c
 def _about(path):
     with _damage(path):
         known = pq.read_schema(path).metadata or {}
         text, digest = known.get(b'urbansounds', b''), known.get(b'urbansounds_digest')
         if not text: return {}
         about = json.loads(text if content_digest(text).encode() == digest else '')
-        # A stranger's part can be whole and still say what cannot be
         if ({name: type(about[name]) for name in about} != _ABOUT
             or {*about['front_end']} != {*_STORED} or not 0 < about['parts'] < 10**5
             or not 0 <= sum(about['counts'].values()) <= _SIZE): raise ValueError
