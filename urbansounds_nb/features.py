@@ -41,13 +41,11 @@ def _identity(rows, *more):
     rows = sorted(tuple(row[name] for name in names) for row in rows)
     return content_digest(repr((rows, *more)).encode())
 
-# %% ../nbs/01c_features.ipynb #6709d379
+# %% ../nbs/01c_features.ipynb #bfb6d875
 _STORED = [name for name in LogMel().settings if name not in ('n_frames', 'padding')]
 _SIZE, _TYPES = 100, dict.fromkeys((*COLUMNS[1:], 'digest'), pa.string())
 _TYPES |= dict.fromkeys(('salience', 'fold', 'classID'), pa.int64())
 _TYPES |= dict.fromkeys(('start', 'end'), pa.float64())
-_ABOUT = dict(front_end=dict, probe=list, classes=list, source=str, embedded=bool,
-    parts=int, key=str, left_out=list, counts=dict)
 
 @contextmanager
 def _damage(path):
@@ -88,14 +86,16 @@ def write_part(folder, number:int, clips, mels, about:dict):
             write_batch_size=2**20, write_page_checksum=True, write_statistics=False)
     pa.default_memory_pool().release_unused()
 
-# %% ../nbs/01c_features.ipynb #5186091c
+# %% ../nbs/01c_features.ipynb #606018b2
 def _about(path):
+    kinds = dict(front_end=dict, probe=list, classes=list, source=str, embedded=bool,
+        parts=int, key=str, left_out=list, counts=dict)
     with _damage(path):
         known = pq.read_schema(path).metadata or {}
         text, digest = known.get(b'urbansounds', b''), known.get(b'urbansounds_digest')
         if not text: return {}
         about = json.loads(text if content_digest(text).encode() == digest else '')
-        if ({name: type(about[name]) for name in about} != _ABOUT
+        if ({name: type(about[name]) for name in about} != kinds
             or {*about['front_end']} != {*_STORED} or not 0 < about['parts'] < 10**5
             or not 0 <= sum(about['counts'].values()) <= _SIZE): raise ValueError
         return about
