@@ -139,13 +139,42 @@ def test_an_empty_wav_is_empty():
     for data in (announced(WAV[:44], 0), announced(WAV[:44], 0)+b'LIST'+(2000).to_bytes(4, 'little')+b'a'*2000):
         with pytest.raises(DataError, match='no samples'): read_audio(data)
 
+def test_caf_and_w64_from_a_pipe():
+    "Their sizes are not known when the header is written: as ffmpeg does it"
+    data = written('CAF')
+    at = data.index(b'data')+4
+    caf = data[:at] + b'\xff'*8 + data[at+8:]
+    data = written('W64', subtype='PCM_16')
+    at = data.index(b'data')+16
+    w64 = data[:16] + b'\xff'*8 + data[24:at] + b'\xff'*7 + b'\x7f' + data[at+8:]
+    for piped in (caf, w64):
+        with pytest.raises(sf.SoundFileError): sf.read(io.BytesIO(piped))
+        wave, warnings = heard(piped)
+        assert len(wave) == len(WAVE) and np.abs(wave-WAVE).max() < 1e-3 and not warnings
+        part, _ = heard({'bytes': piped, 'path': '', 'start': 3., 'end': 4.})
+        assert np.array_equal(part, wave[3*RATE:4*RATE])
+
+def test_more_than_2_gb_that_are_missing():
+    "Where sizes have 64 bits, a large one is no sign of a pipe"
+    for kind, start, order in (('W64', 16, 'little'), ('CAF', 4, 'big'), ('RF64', None, 'little')):
+        data = written(kind)
+        at = 28 if kind == 'RF64' else data.index(b'data')+start
+        data = data[:at] + (5*10**9).to_bytes(8, order) + data[at+8:]
+        with pytest.raises(DataError, match='truncated, 49.* bytes missing'): read_audio(data)
+
+@pytest.mark.parametrize('kind', ['RIFF', 'RF64', 'FORM', 'caff', 'riff'])
+def test_chunks_of_impossible_sizes(kind):
+    for size in (b'\0'*16, b'\xff'*16, b'\x7f'+b'\xff'*15, b'\0'*7+b'\x80'+b'\xff'*8):
+        for name in (b'data', b'junk'):
+            with pytest.raises(DataError): read_audio(kind.encode() + (b'....WAVE' + name + size)*40)
+
 def test_a_part_longer_than_any_file(tmp_path):
     sf.write(path := tmp_path/'a.caf', WAVE, RATE, format='CAF')
     data = path.read_bytes()
     path.write_bytes(data[:12] + (2**62).to_bytes(8, 'big') + data[20:])      # no system goes to such a place
     with pytest.raises(DataError, match='a.caf: not readable as audio'): read_audio(path)
 
-@pytest.mark.parametrize('kind', ['WAV', 'WAVEX', 'RF64', 'AIFF', 'AU', 'CAF', 'OGG', 'FLAC', 'MP3'])
+@pytest.mark.parametrize('kind', ['WAV', 'WAVEX', 'RF64', 'W64', 'AIFF', 'SVX', 'AU', 'CAF', 'OGG', 'FLAC', 'MP3'])
 @pytest.mark.parametrize('share', [.5, .9, .999])
 def test_a_cut_file_is_told(kind, share):
     data = written(kind)
@@ -184,7 +213,7 @@ def test_joined_files_are_told(kind):
 
 @pytest.mark.parametrize('command, tolerance', [
     ('ffmpeg -v error -i - -f flac -', 0), ('flac -s -c -', 0), ('ffmpeg -v error -i - -f wav -', 0), ('sox -t wav - -t wav -', 0), ('ffmpeg -v error -i - -f aiff -', 0),
-    ('ffmpeg -v error -i - -f au -', 0), ('ffmpeg -v error -i - -rf64 always -f wav -', 0), ('ffmpeg -v error -i - -c:a libmp3lame -f wav -', 3*1152),
+    ('ffmpeg -v error -i - -f au -', 0), ('ffmpeg -v error -i - -f caf -', 0), ('ffmpeg -v error -i - -f w64 -', 0), ('ffmpeg -v error -i - -rf64 always -f wav -', 0), ('ffmpeg -v error -i - -c:a libmp3lame -f wav -', 3*1152),
     ('ffmpeg -v error -i - -c:a libmp3lame -write_xing 0 -q:a 4 -f mp3 -', 3*1152), ('ffmpeg -v error -i - -c:a mp2 -f mp2 -', 3*1152), ('ffmpeg -v error -i - -c:a libvorbis -f ogg -', 0),
     ('sox -t wav - -t flac -', 0), ('sox -t wav - -t ogg -', 0), ('sox -t wav - -t au -', 0), ('lame --quiet -V 4 -t - -', 3*1152)], ids=str)
 def test_files_of_other_programs_through_pipes(command, tolerance):

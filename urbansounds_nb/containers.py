@@ -11,29 +11,33 @@ import numpy as np
 import soundfile as sf
 from .core import DataError
 
-# %% ../nbs/00d_containers.ipynb #5a536f42
+# %% ../nbs/00d_containers.ipynb #2dac6f00
 def _peek(file, start, n):
     # a broken header: no file is so long, and its system would not go there
     if start > 2**43: return b''
     file.seek(start)
     return file.read(n)
 
+# Place of the first chunk, bytes of a chunk's name and of its head, alignment
+_CHUNKS = dict.fromkeys((b'RIFF', b'RF64', b'FORM'), (12, 4, 8, 2))
+_CHUNKS |= {b'caff': (8, 4, 12, 1), b'riff': (40, 16, 24, 8)}
+
 def _find_samples(file):
     "Start and announced size of the samples of a file (bytes), and its WAV format"
     head, wav_format = _peek(file, 0, 36), 0
-    kind, is_caf = head[:4], head[:4] == b'caff'
-    order = 'big' if kind in (b'FORM', b'.snd', b'caff') else 'little'
+    order = 'big' if head[:4] in (b'FORM', b'.snd', b'caff') else 'little'
     number = lambda data: int.from_bytes(data, order)
-    if kind == b'.snd': return number(head[4:8]), number(head[8:12]), 0
-    start, n = (8, 12) if is_caf else (12, 8)
-    for _ in range(1000 if kind in (b'RIFF', b'RF64', b'FORM', b'caff') else 0):
+    if head[:4] == b'.snd': return number(head[4:8]), number(head[8:12]), 0
+    start, n_name, n, align = _CHUNKS.get(head[:4], (0, 0, 0, 1))
+    for _ in range(1000 if n else 0):
         chunk = _peek(file, start, n+2)
-        size, start = number(chunk[4:n]), start+n
-        if chunk[:4] == b'fmt ': wav_format = number(chunk[8:])
-        if chunk[:4] in (b'data', b'SSND'):
-            return start, number(head[28:]) if kind == b'RF64' else size, wav_format
+        # W64 counts the head of a chunk too
+        size, start = max(0, number(chunk[n_name:n]) - n*(n == 24)), start+n
+        if chunk[:4] == b'fmt ': wav_format = number(chunk[n:])
+        if chunk[:4] in (b'data', b'SSND', b'BODY'):
+            return start, number(head[28:]) if head[:4] == b'RF64' else size, wav_format
         if chunk[:1] in (b'', b'\0'): break
-        start += size + (not is_caf and size%2)
+        start += size + -size%align
     return 0, 0, 0
 
 # %% ../nbs/00d_containers.ipynb #a109e9ab
@@ -80,24 +84,30 @@ class _View:
         self.at += len(data)
         return data
 
-# %% ../nbs/00d_containers.ipynb #135e3816
+# %% ../nbs/00d_containers.ipynb #3e92f248
 def _sound_of(file, size, name, warnings):
     "The `_View` of a file that soundfile reads; `DataError` where bytes are missing"
     start, announced, wav_format = _find_samples(file)
     kind, there = _peek(file, 0, 4), size-start
-    missing = f'{announced-there} bytes' if there < announced < 2_000_000_000 else ''
+    most = 2*10**9 if kind in (b'RIFF', b'FORM', b'.snd') else 2**62
+    missing = f'{announced-there} bytes' if there < announced < most else ''
     if kind == b'OggS' and _is_cut_ogg(file, size): missing = 'the last page'
     if missing: raise DataError(f'{name}: truncated, {missing} missing: copy it again')
     if kind[:3] == b'ID3': return _View(file, _after_tag(file), size)
     if wav_format in (0x50, 0x55): return _View(file, start, min(size, start+announced))
     after = _peek(file, start+announced, 3)
     is_chunk = after.isascii() and after.decode().isprintable()
-    if not start or kind in (b'.snd', b'caff') or there < announced+1024 or is_chunk \
-            or announced and not after[0]: return _View(file, 0, size)
-    warnings.append(f'{name}: announces {announced} bytes, {there} were read')
-    at, n = (28, 8) if kind == b'RF64' else (start-4, 4)
-    length = min(there, 2**32-1).to_bytes(n, 'big' if kind == b'FORM' else 'little')
+    if kind in (b'RIFF', b'RF64', b'FORM') and start and there > announced+1023 \
+            and not is_chunk and not (announced and not after[0]):
+        warnings.append(f'{name}: announces {announced} bytes, {there} were read')
+    elif kind not in (b'caff', b'riff') or announced < most:
+        return _View(file, 0, size)
+    n = 4 if kind in (b'RIFF', b'FORM') else 8
+    at = 28 if kind == b'RF64' else start-n
+    length = min(there + 24*(kind == b'riff'), 256**n-1)
+    length = length.to_bytes(n, 'big' if kind in (b'FORM', b'caff') else 'little')
     head = _peek(file, 0, at) + length + _peek(file, at+n, start-at-n)
+    if kind == b'riff': head = head[:16] + size.to_bytes(8, 'little') + head[24:]
     return _View(file, start, size, head)
 
 # %% ../nbs/00d_containers.ipynb #e0c9b141
