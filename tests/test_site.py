@@ -1,5 +1,6 @@
 "The site: built once, then read as files and in a browser, wide and narrow, as a file and from a sub-path"
-import functools, json, re, shutil, subprocess, sys, threading
+import functools, json, re, shutil, subprocess, sys, threading, urllib.request
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -126,7 +127,7 @@ def test_pages_are_complete(site, pages):
                   for found in re.findall(pattern, prose)]
         for meta in 'og:image', 'name="description"', 'rel="icon"':
             if meta not in page.text: wrong.append(f'{name}: no {meta}')
-    assert (site/'card.png').is_file() and (site/'favicon.svg').is_file()
+    assert (site/'card.png').is_file()
     assert not wrong, '\n'.join(wrong)
 
 @pytest.fixture(scope='module')
@@ -138,9 +139,9 @@ def browser(site):
         yield chromium
         chromium.close()
 
-@pytest.fixture(scope='module')
-def address(site):
-    "The site below a sub-path of a server on this machine, which serves 404.html for what is not there"
+@contextmanager
+def served(folder):
+    "The address of a folder below a sub-path of a server on this machine, which serves 404.html for what is not there"
     below = '/urbansounds_nb'
     class Handler(SimpleHTTPRequestHandler):
         def translate_path(self, path): return super().translate_path(path.removeprefix(below)) if path.startswith(f'{below}/') else '/nowhere'
@@ -150,11 +151,21 @@ def address(site):
             self.send_response(404)
             self.send_header('Content-Type', 'text/html')
             self.end_headers()
-            self.wfile.write((site/'404.html').read_bytes())
-    server = ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Handler, directory=site))
+            self.wfile.write((folder/'404.html').read_bytes())
+    server = ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Handler, directory=folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f'http://127.0.0.1:{server.server_port}{below}'
     server.shutdown()
+
+@pytest.fixture(scope='module')
+def address(site):
+    with served(site) as address: yield address
+
+def can_be_had(url):
+    "Whether a file or a server gives what is at an address"
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer: return bool(answer.read())
+    except OSError: return False
 
 def opened(browser, size, problems, **settings):
     "A browser page of this size that notes every error, and every request that leaves the machine"
@@ -162,9 +173,12 @@ def opened(browser, size, problems, **settings):
     page = browser.new_context(viewport=dict(width=width, height=height), **settings).new_page()
     page.on('console', lambda message: message.type in ('error', 'warning') and problems.append(f'{page.url}: {message.text}'))
     page.on('pageerror', lambda error: problems.append(f'{page.url}: {error}'))
-    # a sound inside the page may still be decoded when the page is left
-    left = lambda request: request.url.startswith('data:') and 'ABORTED' in (request.failure or '')
-    page.on('requestfailed', lambda request: left(request) or problems.append(f'{page.url}: {request.url[:100]} failed: {request.failure}'))
+    def failed(request):
+        # the browser gives up what it still waits for when a page is left: then it is asked for again, here
+        if not (request.failure == 'net::ERR_ABORTED' and can_be_had(request.url)):
+            problems.append(f'{page.url}: {request.url[:100]} failed: {request.failure}')
+    page.on('requestfailed', failed)
+    page.on('response', lambda answer: answer.status < 400 or answer.request.is_navigation_request() or problems.append(f'{answer.url}: {answer.status}'))
     page.on('request', lambda request: re.match('(file|data|blob):|http://127', request.url) or problems.append(f'{page.url}: loads {request.url}'))
     return page
 
@@ -192,6 +206,34 @@ def test_every_page_in_a_browser(browser, site, address, pages, size, scheme, pl
         if page.evaluate("document.documentElement.classList.contains('quarto-dark')") != (scheme == 'dark'): problems.append(f'{name}: not {scheme}')
     page.context.close()
     assert not problems, '\n'.join(problems)
+
+def test_the_icon_of_every_page_is_served(pages, address):
+    for name, page in pages.items():
+        icon, = re.findall(r'<link [^>]*rel="icon"[^>]*>', page.text)
+        place = re.search('href="(.*?)"', icon)[1]
+        assert can_be_had(f'{address}/{place}'), f'{name}: {icon}'
+    assert not can_be_had(f'{address}/none.svg')
+
+@pytest.mark.parametrize('there', [True, False])
+def test_pages_left_early_are_forgiven_and_missing_files_are_not(browser, tmp_path, there):
+    "Whether the browser waits for an icon, a picture or what a script asks for, or gives them up"
+    wanted = 'icon.svg', 'picture.svg', 'asked.svg'
+    (tmp_path/'404.html').write_text('<title>none</title>')
+    (tmp_path/'next.html').write_text('<!doctype html><link rel="icon" href="data:,"><title>next</title>')
+    (tmp_path/'first.html').write_text('<!doctype html><link rel="icon" href="icon.svg"><title>first</title><script>onload = () => {'
+                                       'document.body.append(Object.assign(new Image(), {src: "picture.svg"})); fetch("asked.svg")}</script>')
+    if there:
+        for name in wanted: shutil.copy(ROOT/'nbs'/'favicon.svg', tmp_path/name)
+    with served(tmp_path) as address:
+        for is_left in True, False:
+            page = opened(browser, 'desktop', problems := [])
+            if is_left: page.route('**/*.svg', lambda route: None)     # never answered: given up as the page is left
+            page.goto(f'{address}/first.html')
+            if not is_left: page.wait_for_load_state('networkidle')
+            page.goto(f'{address}/next.html')
+            page.context.close()
+            named = {name for name in wanted for problem in problems if name in problem}
+            assert named == (set() if there else set(wanted)), problems
 
 @pytest.mark.parametrize('place', ['server', 'file'])
 def test_search_and_dark_mode_by_keyboard(browser, site, address, place):
