@@ -27,7 +27,7 @@ ARROWS = { # module -> the siblings that it may import
     'summary': 'core dataset metrics experiments study',
     'report': 'core dataset metrics experiments crossval study summary audio',
     'predict': 'core audio spectrogram models rejection',
-    'export': 'core audio spectrogram models checkpoint predict',
+    'export': 'core audio spectrogram features models checkpoint predict',
     'app': 'core audio spectrogram models checkpoint predict synthetic',
     'commands': 'core',
 }

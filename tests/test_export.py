@@ -175,13 +175,37 @@ def test_a_score_says_what_it_is_of(classifier, clips, monkeypatch, tmp_path):
     assert 'perhaps training clips' in words                                           # other data than it was trained on
     for odd in ({}, dict(results={}), dict(results=dict(fold=[1])), dict(results=dict(fold=99))):
         with pytest.raises(DataError, match='needs clips in fold'): unseen_clips(odd, clips)
-    assert 'not used in training' in unseen_clips(dict(results=dict(fold=1, source=clips.source, embedded=True)), clips)[2] or not clips.embedded
     for name in ('export_onnx', 'quantise_onnx'): monkeypatch.setattr(f'urbansounds_nb.export.{name}', lambda *a: .001)
     monkeypatch.setattr('urbansounds_nb.export.OnnxClassifier', lambda path: classifier)
     monkeypatch.setattr('urbansounds_nb.export.accuracy', lambda model, clips: len(clips)/100)
     for name in ('model.onnx', 'model.int8.onnx'): (tmp_path/name).write_bytes(bytes(10))
     lines = list(export_files(tmp_path/'model.onnx', classifier, True, clips))
     assert len(lines) == 2 and words in lines[1] and f'{len(scored)}.0 % before' in lines[1]
+
+def rearranged(clips, change):
+    "The clips, changed as if they came from elsewhere"
+    from urbansounds_nb.dataset import ClipList
+    made = ClipList([dict(clip, audio=dict(clip['audio'])) for clip in clips], clips.classes, clips.source, clips.embedded)
+    one, other = (next(clip for clip in made if clip['fold'] == fold) for fold in (1, 3))
+    if change == 'folds': one['fold'], other['fold'] = 3, 1
+    if change == 'sound': one['audio'] = other['audio']
+    if change == 'label': one['class'] = next(name for name in clips.classes if name != one['class'])
+    if change == 'recording': one['fsID'] = other['fsID']
+    if change == 'fewer': made = ClipList(made[1:], clips.classes, clips.source, clips.embedded)
+    if change == 'order': made = ClipList(made[::-1], clips.classes, clips.source, clips.embedded)
+    if change == 'source': made.source, made.embedded = 'own recordings', False
+    return made
+
+@pytest.mark.parametrize('change, known', [('', True), ('order', True), ('source', True), ('folds', False), ('sound', False), ('label', False),
+                                           ('recording', False), ('fewer', False)])
+def test_clips_are_new_to_a_model_only_where_their_content_says_so(clips, three_folds, change, known):
+    "The digest that a run keeps of its prepared data, against that of these clips; names of sources say nothing"
+    from urbansounds_nb.features import load_source
+    run = dict(fold=3, source=clips.source, embedded=clips.embedded, data=load_source(three_folds, progress=False).digest)
+    words = unseen_clips(dict(results=run), rearranged(clips, change))[2]
+    assert ('not used in training' in words) == known and ('perhaps training clips' in words) == (not known)
+    for lacking in ({}, dict(data=None), dict(data=[run['data']])):
+        assert 'perhaps' in unseen_clips(dict(results={key: run[key] for key in ('fold', 'source', 'embedded')} | lacking), clips)[2]
 
 def test_export_as_typed(typed, tmp_path, three_folds, classifier):
     classifier.save(tmp_path/'model.safetensors')

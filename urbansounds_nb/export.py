@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from .audio import as_mono_float32, read_audio, resample
 from .checkpoint import check_header, checkpoint_errors
 from .core import DataError, atomic_write, optional_import
+from .features import add_digests, clips_digest
 from .models import AudioClassifier
 from .predict import SILENCE_DB
 from .spectrogram import mel_filters
@@ -190,16 +191,14 @@ def unseen_clips(
     clips,       # `ClipList`
 )->tuple:        # Clips to score, the other clips, and words that name the first
     "Clips of the model's test fold, and whether they are known to be new to it"
-    is_official = lambda source: 'urbansound8k' in str(source).lower()
     run = header.get('results', {})
-    same = is_official(run.get('source')) and is_official(clips.source)
-    same |= bool(run.get('embedded') and clips.embedded)
     fold, words = run.get('fold', 10), 'perhaps training clips'
-    if same: words = 'not used in training'
     scored = [clip for clip in clips if clip['fold'] == fold]
     others = [clip for clip in clips if clip['fold'] != fold]
     if not scored or not others:
         raise DataError(f'needs clips in fold {fold} and in others: give other data')
+    add_digests(clips)
+    if clips_digest(clips) == run.get('data'): words = 'not used in training'
     return scored, others, f'{len(scored)} clips of fold {fold}, {words}'
 
 # %% ../nbs/06b_export.ipynb #2bf74109
