@@ -19,11 +19,11 @@ ARROWS = { # module -> the siblings that it may import
     'spectrogram': 'core audio',
     'features': 'core audio dataset spectrogram cluster',
     'models': 'core audio spectrogram cnn transformer rejection checkpoint',
-    'training': 'core augment metrics',
+    'devices': 'core', 'training': 'core augment metrics devices',
     'experiments': 'core spectrogram augment training models',
     'study': 'core dataset metrics spectrogram',
     'crossval': 'core dataset spectrogram features augment training metrics cnn transformer '
-                'models experiments study cluster',
+                'models experiments study cluster devices',
     'summary': 'core dataset metrics experiments study',
     'report': 'core dataset metrics experiments crossval study summary audio',
     'predict': 'core audio spectrogram models rejection',
@@ -33,7 +33,7 @@ ARROWS = { # module -> the siblings that it may import
 }
 HEAVY = {'datasets', 'wandb', 'sklearn', 'pandas', 'huggingface_hub', 'matplotlib', 'gradio', 'ray', 'librosa'}
 # The aim for the whole package is 3,800 lines; until it is reached, it may not grow
-MOST_LINES, MOST_LINES_OF_ALL, MOST_COLUMNS, MOST_LINES_OF_A_FUNCTION = 300, 5951, 88, 40
+MOST_LINES, MOST_LINES_OF_ALL, MOST_COLUMNS, MOST_LINES_OF_A_FUNCTION = 300, 5946, 88, 40
 
 def siblings(nodes):
     "Modules of the package that these statements import"

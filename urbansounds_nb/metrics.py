@@ -27,20 +27,19 @@ def scores(
     return dict(accuracy=float((labels == predicted).mean()), confusion=confusion,
                 macro_f1=float(f1[true > 0].mean()), recall=hits/np.maximum(1, true))
 
-# %% ../nbs/01d_metrics.ipynb #540b2b30
+# %% ../nbs/01d_metrics.ipynb #b256fda5
 def expected_calibration_error(
     labels, # (clips,) true class numbers
     logits, # (clips, classes) logits
-    n_bins:int=15, # Bins of equal width between 0 and 1
 )->float:
-    """Return the expected calibration error, 0 (perfect) to 1.
+    """Return the expected calibration error over 15 bins, 0 (perfect) to 1.
 
     C. Guo et al., On Calibration of Modern Neural Networks, 2017,
     https://arxiv.org/abs/1706.04599"""
     probabilities = torch.tensor(np.asarray(logits)).softmax(1).numpy()
     confidence = probabilities.max(1)
     correct = probabilities.argmax(1) == np.asarray(labels)
-    bins = np.minimum((confidence*n_bins).astype(int), n_bins-1)
+    bins = np.minimum((confidence*15).astype(int), 14)
     # clips in a bin x |mean confidence - accuracy| = |sum - sum|
     gap = lambda inside: abs(confidence[inside].sum() - correct[inside].sum())
     return float(sum(gap(bins == b) for b in set(bins))/len(correct))
@@ -57,14 +56,12 @@ def fit_temperature(
     loss = lambda temperature: F.cross_entropy(logits/temperature, labels).item()
     return float(min(np.geomspace(.2, 10, 200), key=loss))
 
-# %% ../nbs/01d_metrics.ipynb #b806c11a
+# %% ../nbs/01d_metrics.ipynb #4cbd772e
 def bootstrap_interval(
     # (clips,) 1 where the prediction is right, 0 where it is wrong; or any number
     correct,
     groups, # (clips,) recording of each clip
     weights=None, # (clips,) weight of each clip in the mean; equal by default
-    n_draws:int=2000, # Number of bootstrap samples
-    seed:int=0, # Random seed
 )->tuple:
     """Return the lower and upper end of the 95 % interval of the mean of `correct`.
 
@@ -73,20 +70,18 @@ def bootstrap_interval(
     recordings, number = np.unique(np.asarray(groups).astype(str), return_inverse=True)
     weights = np.ones(len(number)) if weights is None else np.asarray(weights, float)
     total = np.bincount(number, weights*np.asarray(correct, float))
-    size, rng = np.bincount(number, weights), np.random.default_rng(seed)
-    draws = rng.integers(len(recordings), size=(n_draws, len(recordings)))
+    size, rng = np.bincount(number, weights), np.random.default_rng(0)
+    draws = rng.integers(len(recordings), size=(2000, len(recordings)))
     means = total[draws].sum(1)/size[draws].sum(1)
     return tuple(np.quantile(means, [.025, .975]).tolist())
 
-# %% ../nbs/01d_metrics.ipynb #a68d9d5e
+# %% ../nbs/01d_metrics.ipynb #8dd3a88e
 def paired_test(
     # (clips,) 1 where model A is right, 0 where it is wrong; or a share of seeds
     correct_a,
     correct_b, # (clips,) the same for model B and the same clips
     groups, # (clips,) recording of each clip
     weights=None, # (clips,) weight of each clip in the mean; equal by default
-    n_draws:int=5000, # Number of random exchanges
-    seed:int=0, # Random seed
 )->tuple:
     """Return the difference of the means (A minus B) and its two-sided p-value.
 
@@ -96,9 +91,9 @@ def paired_test(
     weights = np.ones(len(number)) if weights is None else np.asarray(weights, float)
     clips = weights*(np.asarray(correct_a, float) - np.asarray(correct_b, float))
     difference = np.bincount(number, clips)
-    signs = np.random.default_rng(seed).choice([-1, 1], size=(n_draws, len(difference)))
+    signs = np.random.default_rng(0).choice([-1, 1], size=(5000, len(difference)))
     extreme = np.abs(signs@difference) >= abs(difference.sum()) - 1e-9*weights.sum()
-    p = (1 + extreme.sum())/(1 + n_draws)
+    p = (1 + extreme.sum())/(1 + len(signs))
     return float(difference.sum()/weights.sum()), float(p)
 
 # %% ../nbs/01d_metrics.ipynb #a1dfc98f
