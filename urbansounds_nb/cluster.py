@@ -12,11 +12,11 @@ from itertools import islice
 from threading import current_thread, main_thread
 from .core import DataError, optional_import
 
-# %% ../nbs/04a_cluster.ipynb #bd44cbb0
+# %% ../nbs/04a_cluster.ipynb #55daf172
 @contextmanager
-def ray_cluster(address:str=''):
-    "A context that gives Ray, connected to `address`, `RAY_ADDRESS` or this machine"
-    address = address or os.environ.get('RAY_ADDRESS', '')
+def ray_cluster():
+    "A context that gives Ray, connected to `RAY_ADDRESS` or to this machine"
+    address = os.environ.get('RAY_ADDRESS', '')
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
     # whatever its name says, on Linux too it means the loopback interface
     if not address: os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'
@@ -37,7 +37,7 @@ def ray_cluster(address:str=''):
         yield ray
     finally: ray.shutdown()
 
-# %% ../nbs/04a_cluster.ipynb #cc5696d3
+# %% ../nbs/04a_cluster.ipynb #782d2a8d
 def ray_map(
     function,     # Called as function(shared, *job), somewhere on the cluster
     jobs,         # Tuples; a generator is advanced as there is room
@@ -45,15 +45,12 @@ def ray_map(
     shared=None,  # The same for every call; sent once to each machine
     cpus:int=1,   # Cores of one call
     gpus:float=0, # GPUs of one call, also a fraction
-    retries:int=3,# How often a call is restarted whose process died
-    address:str='', # Of the cluster, as for `ray_cluster`
 ):
     "Call a function for each job on a Ray cluster; `DataError` if it cannot be done"
-    with ray_cluster(address) as ray:
+    with ray_cluster() as ray:
         if gpus and not ray.cluster_resources().get('GPU'):
             raise DataError('the cluster has no GPU: leave --gpus out, or add a GPU')
-        how = dict(num_cpus=cpus, num_gpus=gpus, max_retries=retries)
-        call = ray.remote(function).options(**how)
+        call = ray.remote(function).options(num_cpus=cpus, num_gpus=gpus)
         place, jobs, waiting = ray.put(shared), iter(jobs), []
         try:
             while True:
@@ -65,7 +62,7 @@ def ray_map(
                 for result in ray.get(ended): done(result)
         except ray.exceptions.RayTaskError as e: raise e.cause from None
         except ray.exceptions.RayError as e:
-            raise DataError(f'the cluster lost a process {1+retries} times '
+            raise DataError('the cluster lost a process four times '
                 f'({type(e).__name__}), perhaps for want of memory: '
                 'the same command continues') from None
         finally:
