@@ -91,12 +91,10 @@ def check_header(
             if name not in header or accepts(header[name]): continue
         raise ValueError(f'{name} is not {what}')
 
-# %% ../nbs/03b_checkpoint.ipynb #396c282f
+# %% ../nbs/03b_checkpoint.ipynb #e487875d
 @contextmanager
-def checkpoint_errors(
-    path, # Of the checkpoint, for the message
-):
-    "What is wrong with a checkpoint becomes a `DataError` of one line"
+def checkpoint_errors(path):
+    "What is wrong with the checkpoint at `path` becomes a `DataError` of one line"
     try: yield
     except DataError: raise
     except (SafetensorError, LookupError, TypeError, ValueError, AttributeError,
@@ -105,31 +103,23 @@ def checkpoint_errors(
         raise DataError(f'{path}: not usable as a model ({reason}): '
                         'copy it again, or make it again') from None
 
-# %% ../nbs/03b_checkpoint.ipynb #c10b22d8
-_V01_NETWORKS = {
-    'residual-cnn': 'ResidualCNN', 'conv-transformer': 'ConvTransformer',
-    'sb-cnn': 'SBCNN', 'cnn1d': 'AudioCNN1D', 'transformer': 'AudioTransformer',
-    'duration': 'DurationTable'}
-_V01_NAMES = dict(
-    model='name', unknown_below='min_confidence', unknown_beyond='ood_threshold',
-    unknown='rejection', turned='rotary', piece='patch_frames', n_pieces='n_patches')
+# %% ../nbs/03b_checkpoint.ipynb #931f9db1
+_V01_NAMES = dict(model='name', unknown_below='min_confidence',
+    unknown_beyond='ood_threshold', unknown='rejection')
 
 def _upgrade(header, tensors):
-    "Header and tensors of version 0.1 under today's names"
-    rename = lambda some: {_V01_NAMES.get(name, name): x for name, x in some.items()}
-    header, arguments = rename(header), rename(header['network'])
-    kinds = [x for name, x in _V01_NETWORKS.items() if header['name'].startswith(name)]
-    header['network'] = {'class': kinds[0], 'arguments': arguments}
+    "Header and tensors of the model of version 0.1 under today's names"
+    header = {_V01_NAMES.get(name, name): x for name, x in header.items()}
+    if header['name'] != 'residual-cnn': raise ValueError('a file of version 0.1')
+    header['network'] = {'class': 'ResidualCNN', 'arguments': header['network']}
     new = lambda name: name.replace('.around.', '.shortcut.').replace('.spread', '.std')
     tensors = {new(name): x for name, x in tensors.items()}
     for name, values in header.pop('usual', {}).items():
         tensors[f'detector.{name}'] = torch.tensor(values)
     return header, tensors
 
-# %% ../nbs/03b_checkpoint.ipynb #07be88e0
-def read_checkpoint(
-    path, # A checkpoint of version 0.1 or 0.2
-)->tuple: # Header (dict) and tensors (name -> tensor)
+# %% ../nbs/03b_checkpoint.ipynb #37fc105d
+def read_checkpoint(path)->tuple: # Header (dict) and tensors (name -> tensor)
     "Read and check a checkpoint; `DataError` of one line if it is not usable"
     if not Path(path).is_file():
         raise DataError(f'{path}: no such checkpoint: give a .safetensors file')
