@@ -3,14 +3,17 @@ import csv, shutil, warnings
 from types import SimpleNamespace
 import numpy as np
 import pytest
+from tiny import tiny
 from urbansounds_nb.core import DataError
-from urbansounds_nb.experiments import ENSEMBLES
+from urbansounds_nb.crossval import run_fold
+from urbansounds_nb.dataset import OFFICIAL_COUNTS
+from urbansounds_nb.experiments import ENSEMBLES, get_experiment
 from urbansounds_nb.metrics import bootstrap_interval, holm, paired_test
 from urbansounds_nb.report import comparisons, report, score_table, table_rows, write_scores
 from urbansounds_nb.study import RESULTS_VERSION, Run, Study, run_key, run_metrics
-from urbansounds_nb.summary import by_experiment, calibrate, combine, compare, name_folds, read_results, summarise
+from urbansounds_nb.summary import by_experiment, combine, compare, mixtures, name_folds, read_results, summarise
 
-CLASSES = 'car_horn', 'dog_bark', 'siren'
+CLASSES, QUICK = ('car_horn', 'dog_bark', 'siren'), get_experiment('cnn1d', epochs=1)
 ROW = dict(data='0123456789abcdef', front_end={'n_mels': 64}, network={'class': 'ResidualCNN'}, recipe={'epochs': 3}, augmentation='', teachers=[],
            pretraining=None, code=RESULTS_VERSION, source='UrbanSound8K, 8-bit log-mel pictures', embedded=False, version='0.2.0', commit='abcdef1', probe=[],
            torch='2.14', python='3.11', machine='a laptop', parameters=308_538, threads=1, examples=48)
@@ -19,7 +22,7 @@ def invented(experiment, fold, seed=0, share=.8, scored_on='test', classes=CLASS
     "A run of which a share of the recordings is right"
     rng = np.random.default_rng([fold, seed, len(experiment)])
     labels = np.arange(n) % 3
-    right = np.repeat(rng.random(n//2) < share, 2)
+    right = np.repeat(rng.random((n+1)//2) < share, 2)[:n]
     logits = 2*np.eye(3)[np.where(right, labels, (labels+1) % 3)] + .5*rng.normal(size=(n, 3))
     accuracy = float((logits.argmax(1) == labels).mean())
     history = [dict(epoch=i+1, loss=1., accuracy=accuracy*a, seconds=30.) for i, a in enumerate((.5, 1.02, 1.))]
@@ -111,8 +114,12 @@ def test_the_same_without_weights_where_folds_are_equal():
 
 # --- headings
 
+def official(experiment, less=0, **other):
+    "A run for each fold of UrbanSound8K with as many clips as the fold has; the first fold may have less"
+    return [invented(experiment, fold, n=sum(counts)-less*(fold == 1), **other) for fold, counts in OFFICIAL_COUNTS.items()]
+
 def test_a_heading_is_true_of_all_its_rows():
-    text = score_table(of('residual-cnn') + of('duration', (1, 2, 3))).splitlines()
+    text = score_table(official('residual-cnn') + of('duration', (1, 2, 3))).splitlines()
     assert text[0] == 'all ten folds of UrbanSound8K, from 8-bit log-mel pictures:' and text[2].split()[0] == 'residual-cnn'
     assert text[3].startswith('3 folds (1, 2, 3) of UrbanSound8K, from 8-bit log-mel pictures: not comparable') and text[5].split()[0] == 'duration'
     assert 'ten folds' not in '\n'.join(score_table(of('duration', (1, 2, 3))).splitlines()[1:])
@@ -122,7 +129,29 @@ def test_embedded_data_are_no_result(tmp_path):
     folder = write(tmp_path/'runs', runs)
     for text in (score_table(runs), report(folder).read_text()): assert 'embedded data, not a result' in text and 'ten folds' not in text
     assert {line['note'] for line in csv.DictReader(write_scores(folder).open())} == {'embedded data, not a result'}
-    assert name_folds(range(1, 11), True, 'UrbanSound8K') == 'embedded data, not a result'
+    assert name_folds(official('duration', embedded=True, source='UrbanSound8K')) == 'embedded data, not a result'
+
+@pytest.mark.parametrize('source, less, heading', [
+    ('UrbanSound8K', 0, 'all ten folds of UrbanSound8K'), ('danavery/urbansound8K', 0, 'all ten folds of danavery/urbansound8K'),
+    ('UrbanSound8K', 1, 'ten folds of UrbanSound8K, 8731 of 8732 clips: not comparable with scores over all of UrbanSound8K'),
+    ('UrbanSound8K, 8-bit log-mel pictures', 800, 'ten folds of UrbanSound8K, from 8-bit log-mel pictures, 7932 of 8732 clips: not comparable with scores over all of UrbanSound8K'),
+    ('own recordings', 0, 'ten folds of own recordings: not comparable with scores over all of UrbanSound8K'),
+    ('own recordings', 9, 'ten folds of own recordings: not comparable with scores over all of UrbanSound8K')])
+def test_all_ten_folds_are_all_clips_of_the_official_data(source, less, heading):
+    runs = official('duration', less, source=source)
+    assert name_folds(runs) == heading and score_table(runs).startswith(f'{heading}:\n')
+    complete = official('residual-cnn', source=source)
+    headings = {line for line in score_table(runs + complete).splitlines() if line.startswith(('all ten', 'ten folds'))}
+    assert headings == {f'{name_folds(complete)}:', f'{heading}:'}
+
+def test_a_row_says_that_its_runs_were_made_with_several_versions(tmp_path):
+    runs = [invented('residual-cnn', fold, torch='2.14' if fold < 3 else '2.15\x1b[2J') for fold in (1, 2, 3)]
+    others = of('conv-transformer', (1, 2, 3), (0,)) + of('duration', (1, 2, 3), (0,))
+    runs += others + combine(runs + others, 'ensemble-2')
+    named = [f'{name}: its runs were made with torch 2.14 and 2.15\\x1b[2J' for name in ('residual-cnn', 'ensemble-2')]
+    assert mixtures(runs) == named and score_table(runs).splitlines()[-2:] == named
+    page = report(write(tmp_path/'runs', [run for run in runs if 'members' not in run.row])).read_text()
+    assert all(f'<p>{line}</p>' in page for line in named) and 'duration: its runs' not in page
 
 def test_folds_5_to_9_alone():
     [row] = summarise(of('residual-cnn'))
@@ -150,12 +179,6 @@ def test_a_row_with_few_folds_on_top_hides_no_comparison():
     runs = of('residual-cnn') + of('duration', share=.4)
     few = of('conv-transformer', (1, 2), share=.99)
     assert summarise(runs + few)[0]['experiment'] == 'conv-transformer' and compare(runs + few) == compare(runs) != []
-
-def test_calibration_is_by_experiment_and_fold():
-    held_out = of('residual-cnn', (1, 2), (0,), scored_on='validation')
-    scaled = calibrate(BOTH, held_out)
-    assert {(run.row['experiment'], run.row['fold']) for run in scaled} == {('residual-cnn', 1), ('residual-cnn', 2)}
-    for run in scaled: assert run.row['accuracy'] == pytest.approx(run.correct.mean(), abs=1e-5)
 
 # --- names are names
 
@@ -186,6 +209,27 @@ def test_the_page_needs_nothing_from_elsewhere(tmp_path):
         for cell in line.split('  '): assert f'>{cell.strip()}<' in page or not cell.strip(), cell
 
 # --- folders
+
+@pytest.mark.parametrize('change', [dict(source='UrbanSound8K'), dict(embedded=False), dict(source='UrbanSound8K', embedded=False)])
+def test_a_run_cannot_call_its_data_something_else(tmp_path, change):
+    "Embedded sounds are no result, whatever one row, or every row, says"
+    runs = of('duration', (1, 2, 3), (0,), embedded=True, source='embedded data')
+    folder = write(tmp_path/'runs', runs)
+    assert score_table(read_results(folder)).startswith('embedded data, not a result')
+    for run in runs:
+        run.row |= change
+        run.write(Study(folder).path(*run_key(run.row)))
+        for read in (read_results, report, write_scores):
+            with pytest.raises(DataError, match='predictions.duration-test-fold1-seed0.parquet: not of .*study.json: remove it'): read(folder)
+
+def test_the_same_clips_under_another_name(tmp_path):
+    "They may be copied, or come from the Hub: the runs of a study call them what its first run called them"
+    first, other = tiny(), tiny()
+    other.source = 'someone/tiny'
+    for fold, data in ((1, first), (2, other)): run_fold(data, QUICK, fold, folder=tmp_path)
+    assert {run.row['source'] for run in read_results(tmp_path)} == {'tiny'} and Study(tmp_path).manifest['source'] == 'tiny'
+    other.embedded = True
+    with pytest.raises(DataError, match='a study with other embedded'): run_fold(other, QUICK, 3, folder=tmp_path)
 
 def test_a_folder_without_runs(tmp_path):
     with pytest.raises(DataError, match='no finished test runs: run urbansounds_crossval first'): report(tmp_path)

@@ -19,8 +19,8 @@ from .dataset import load_clips
 from .experiments import ENSEMBLES
 from .metrics import scores
 from .study import KINDS, Study
-from .summary import (by_experiment, combine, compare, name_folds,
-                                    read_results, summarise)
+from .summary import (by_experiment, combine, compare, mixtures,
+    name_folds, read_results, summarise, values_of)
 
 # %% ../nbs/04c_report.ipynb #a0498077
 COLUMNS = {'experiment': '{experiment}', 'folds × seeds': '{n_folds} × {seeds}',
@@ -50,7 +50,7 @@ def comparisons(runs)->list:
                       f'{len(pairs)} comparisons (Holm):', *map(printable, lines)]
 
 def score_table(runs)->str:
-    "Summary and comparisons as plain text"
+    "Summary, comparisons and mixtures as plain text"
     lines = []
     for name, rows in table_rows(runs).items():
         widths = [max(map(len, column)) for column in zip(COLUMNS, *rows)]
@@ -58,7 +58,7 @@ def score_table(runs)->str:
         for first, *others in (COLUMNS, *rows):
             cells = first.ljust(widths[0]), *map(str.rjust, others, widths[1:])
             lines.append('  '.join(cells))
-    return '\n'.join(lines + comparisons(runs))
+    return '\n'.join(lines + comparisons(runs) + mixtures(runs))
 
 # %% ../nbs/04c_report.ipynb #9dead871
 def _label(name): return printable(name).replace('$', r'\$')
@@ -180,8 +180,9 @@ def report(
         for name, some in by_experiment(runs).items()), cls='side')]
     parts['Origin'] = []
     for key in 'source data code version commit python torch machine'.split():
-        values = sorted({str(run.row[key]) for run in runs if key in run.row})
-        parts['Origin'].append(xml.P(printable(f'{key}: {", ".join(values)}')))
+        text = f'{key}: {", ".join(values_of(runs, key))}'
+        parts['Origin'].append(xml.P(printable(text)))
+    parts['Comparisons'] += map(xml.P, mixtures(runs))
     title = printable(f'{path.absolute().parent.name}: {scored_on} clips')
     links = xml.Nav(*(xml.A(name, href=f'#{name}') for name in parts))
     sections = (xml.Section(xml.H2(name), *parts[name], id=name) for name in parts)
@@ -200,8 +201,8 @@ def write_scores(folder)->Path:
         for kind in KINDS:
             runs += (own := study.runs(kind))
             runs += [run for name in ENSEMBLES for run in combine(own, name)]
-        notes = {True: dict(note=name_folds([], embedded=True)), False: dict(note='')}
-        rows = [run.row | notes[run.row['embedded']] for run in runs]
+        note = lambda run: dict(note=name_folds([run])*run.row['embedded'])
+        rows = [run.row | note(run) for run in runs]
         keys = list(dict.fromkeys(key for row in rows for key in row))
         text = lambda cell: json.dumps(cell) if isinstance(cell, (dict, list)) else cell
         cells = [[text(row.get(key, '')) for key in keys] for row in rows]

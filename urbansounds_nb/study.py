@@ -163,6 +163,7 @@ def run_key(row:dict)->tuple:
 # %% ../nbs/04d_study.ipynb #8e832dd2
 _MANIFEST = dict(data=str, classes=list, source=str, embedded=bool, n_clips=int,
     folds=list, clips=dict, code=str)
+_SAME = 'data', 'classes', 'embedded', 'code' # in all runs of a study
 
 class Study:
     "A results folder; `manifest` is the content of its `study.json`, empty without one"
@@ -194,7 +195,7 @@ def _clips(names, labels):
 @patch
 def admit(self:Study,
     data,  # `MelDataset`
-):
+)->str:    # What the study calls the data
     "Record the data of a new study; `DataError` if this study has other data"
     names, folds = (data.columns[name] for name in ('slice_file_name', 'fold'))
     labels, numbers = np.asarray(data.labels), sorted(set(folds.tolist()))
@@ -206,9 +207,10 @@ def admit(self:Study,
         self.manifest = Study(self.folder).manifest or now
         if self.manifest is now:
             with atomic_write(path) as file: file.write_text(json.dumps(now, indent=1))
-    for name in ('data', 'classes', 'code'):
+    for name in _SAME:
         if self.manifest[name] != now[name]: raise DataError(f'{self.folder}: a study '
             f'with other {name} ({self.manifest["source"]}): choose another --results')
+    return self.manifest['source']
 
 # %% ../nbs/04d_study.ipynb #16816b3e
 @patch
@@ -218,7 +220,7 @@ def read_run(self:Study, path)->Run:
     name, (_, scored_on, fold, _) = self.path(*run_key(run.row)).name, run_key(run.row)
     if Path(path).name != name: raise DataError(f'{path}: a copy of {name}: remove it')
     row, folds = run.row | {'classes': list(run.classes)}, about.get('folds', [])
-    same = all(row[name] == about.get(name) for name in ('data', 'classes', 'code'))
+    same = all(row[name] == about.get(name) for name in (*_SAME, 'source'))
     # validation scores the next fold, or held-out recordings where folds are few
     if scored_on == 'validation' and fold in folds:
         fold = folds[(folds.index(fold) + 1) % len(folds)] if len(folds) > 3 else 0
