@@ -8,6 +8,7 @@ from torch import nn
 from urbansounds_nb.augment import default_augmentation
 from urbansounds_nb.cnn import ResidualCNN
 from urbansounds_nb.core import DataError
+from urbansounds_nb.devices import run_in_threads, seeded
 from urbansounds_nb.training import Ensemble, Recipe, TrainingState, predict_logits, train, train_epoch
 from urbansounds_nb.transformer import AudioTransformer, ConvTransformer
 
@@ -118,29 +119,55 @@ def readings(monkeypatch, batch_size):
     with monkeypatch.context() as patch:
         def count(name, was): patch.setattr(torch.Tensor, name, lambda *args, **how: counted.append(name) or was(*args, **how))
         for name in ('item', 'cpu', 'numpy', 'tolist', 'nonzero', '__bool__'): count(name, getattr(torch.Tensor, name))
-        state = TrainingState(NETWORKS['residual'](), toy(), ROWS, Recipe(epochs=1, batch_size=batch_size, class_weight_power=.5))
-        train_epoch(state, 0, augment=default_augmentation(N_MELS, N_FRAMES), teacher=Ensemble([NETWORKS['residual']()]))
+        recipe, augment = Recipe(epochs=1, batch_size=batch_size, class_weight_power=.5), default_augmentation(N_MELS, N_FRAMES)
+        train_epoch(TrainingState(NETWORKS['residual'](), toy(), ROWS, recipe, augment, Ensemble([NETWORKS['residual']()])), 0)
     return sorted(counted)
 
 def test_nothing_is_read_back_per_batch(monkeypatch):
     few, many = readings(monkeypatch, 20), readings(monkeypatch, 4)
     assert few == many and len(few) < 10
 
+# --- on a GPU: pytest -m gpu
+
 @pytest.mark.gpu
 def test_a_gpu_is_never_waited_for_in_a_batch():
     def waits(batch_size):
-        data = toy()
-        state = TrainingState(NETWORKS['residual']().cuda(), data, ROWS, Recipe(epochs=1, batch_size=batch_size))
-        augment = default_augmentation(N_MELS, N_FRAMES)
-        train_epoch(state, 0, augment=augment)                   # the libraries' own first steps
+        recipe, augment = Recipe(epochs=1, batch_size=batch_size), default_augmentation(N_MELS, N_FRAMES)
+        state = TrainingState(NETWORKS['residual']().cuda(), toy(), ROWS, recipe, augment)
+        for epoch in range(3): train_epoch(state, epoch)         # the libraries' own first steps, and the recording
         torch.cuda.set_sync_debug_mode('warn')
         try:
             with warnings.catch_warnings(record=True) as found:
                 warnings.simplefilter('always')
-                train_epoch(state, 0, augment=augment)
+                train_epoch(state, 3)
         finally: torch.cuda.set_sync_debug_mode('default')
         return len(found)
     assert waits(20) == waits(4)
+
+def on_a_gpu(network, seed=1, **settings):
+    with seeded(0): model, data = NETWORKS[network]().cuda(), toy()
+    train(model, data, ROWS, Recipe(epochs=4, batch_size=8, swa_start=.5), seed, default_augmentation(N_MELS, N_FRAMES), **settings)
+    return predict_logits(model, data, torch.arange(48)).tobytes()
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('network', NETWORKS)
+def test_a_recorded_step_trains_alike(network, tmp_path, capsys):
+    recorded = on_a_gpu(network)
+    assert 'not recorded' not in capsys.readouterr().err
+    assert recorded == on_a_gpu(network) == on_a_gpu(network, capture=False) != on_a_gpu(network, seed=2)
+    def stop(model, entry):
+        if entry['epoch'] == 2: raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt): on_a_gpu(network, on_epoch=stop, checkpoint=tmp_path/'c')
+    assert on_a_gpu(network, checkpoint=tmp_path/'c') == recorded
+
+@pytest.mark.gpu
+def test_runs_side_by_side_end_as_alone():
+    alone, together = {}, {}
+    def work(shared, network, seed, tick): return (network, seed), on_a_gpu(network, seed)
+    for n_jobs, found in ((1, alone), (6, together)):
+        jobs = [(network, seed) for seed in range(3) for network in NETWORKS]
+        run_in_threads(work, jobs, n_jobs, None, lambda pair: found.update([pair]))
+    assert alone == together
 
 class Forgetful(nn.Module):
     "Knows no lengths and has dropout before its normalisation"

@@ -175,6 +175,13 @@ class Mask(RandomChange):
         return torch.lerp(mean, mel, (~bands).float() * (~frames).float())
 
 # %% ../nbs/01a_augment.ipynb #8eea396f
+def _others(mel):
+    "For each clip the number of another; a GPU rotates the batch, as it cannot sort"
+    n, device = len(mel), mel.device
+    if device.type == 'cpu': return torch.randperm(n)
+    by = torch.rand(1, device=device).mul(n-1).long()
+    return (torch.arange(1, n+1, device=device) + by) % n
+
 class BackgroundMix(RandomChange):
     """Add the energy of another clip of the batch, well below each clip; labels stay
     (after J. Salamon and J. Bello, 2017, https://arxiv.org/abs/1608.04363)"""
@@ -185,7 +192,7 @@ class BackgroundMix(RandomChange):
     ): store_attr()
 
     def change(self, mel):
-        energy, other = (DB*mel).exp_(), torch.randperm(len(mel), device=mel.device)
+        energy, other = (DB*mel).exp_(), _others(mel)
         total = energy.sum((1, 2), keepdim=True)
         gain = (-DB*_draw(mel, self.min_db, self.max_db, 1, 1)).exp()
         return (energy + gain*(total/total[other])*energy[other]).log_().div_(DB)
@@ -224,7 +231,7 @@ class Mixup(RandomChange):
         beta = mel.new_full((len(mel), 1), self.beta)
         weight = Beta(beta, beta, validate_args=False).sample()
         weight = torch.where(_draw(mel, 0, 1, 1) < self.p, weight, 1.)
-        other, share = torch.randperm(len(mel), device=mel.device), weight[:, :, None]
+        other, share = _others(mel), weight[:, :, None]
         targets = torch.lerp(targets[other], targets, weight)
         if not self.energy: return torch.lerp(mel[other], mel, share), targets
         energy = (DB*mel).exp_()

@@ -97,8 +97,10 @@ class SBCNN(nn.Module):
         size, n = self.patch_frames, self.n_patches
         last = mel.shape[2]-size
         starts = [last*i//max(1, n-1) for i in range(n)]
-        if self.training: starts = [int(torch.randint(last+1, ()))]
-        patches = [self.head(self.body(mel[:, None, :, i:i+size])) for i in starts]
+        # drawn on the device of the spectrograms, and never read back
+        if self.training: starts = [torch.randint(last+1, (), device=mel.device)]
+        frames = torch.arange(size, device=mel.device)
+        patches = [self.head(self.body(mel[:, None, :, i+frames])) for i in starts]
         return torch.stack(patches).log_softmax(-1).logsumexp(0) - math.log(len(starts))
 
 # %% ../nbs/02_cnn.ipynb #738ab3ab

@@ -17,6 +17,7 @@ from .cluster import ray_map
 from .core import (DataError, atomic_write, file_lock, fork_server,
     printable, run_jobs)
 from .dataset import check_folds, make_folds
+from .devices import hardware, run_in_threads, runs_at_once, seeded
 from urbansounds_nb.experiments import (ABLATIONS, DEVELOPMENT_FOLDS, Experiment,
     get_experiment)
 from .features import load_source
@@ -24,7 +25,7 @@ from .models import AudioClassifier, build_classifier
 from .spectrogram import same_probe
 from .study import (KINDS, RESULTS_VERSION, Run, Study, environment,
     identity_digest, run_key, run_metrics, short_digest)
-from .training import Ensemble, autocast, predict_logits, train
+from .training import Ensemble, predict_logits, train
 from .transformer import MaskedSpectrogramModel
 
 # %% ../nbs/04_crossval.ipynb #f5421d0b
@@ -72,10 +73,7 @@ def run_identity(data, experiment:Experiment, threads:int=0)->dict:
 
 # %% ../nbs/04_crossval.ipynb #130a1964
 def _unfinished(folder, stem, digest, precision):
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ''
-    context = autocast(torch.device('cuda' if gpu else 'cpu'), precision)
-    number = str(getattr(context, 'fast_dtype', 'float32'))
-    digest = short_digest(digest, torch.__version__, gpu, number)
+    digest = short_digest(digest, torch.__version__, hardware(precision))
     return folder/'unfinished'/f'{stem}-{digest}.safetensors'
 
 # %% ../nbs/04_crossval.ipynb #20868705
@@ -109,17 +107,15 @@ def load_teachers(study:Study, identity:dict, scored_on:str, fold:int):
 # %% ../nbs/04_crossval.ipynb #ae4d91e2
 def _train(data, experiment, rows, recipe, seed, checkpoint, digest, **options):
     "A trained model and its history; interrupted work continues from `checkpoint`"
-    torch.manual_seed(seed)
-    model = _build(experiment, data.classes)
+    how, before = dict(seed=seed, identity=digest), experiment.pretraining
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    with seeded(seed):
+        model = _build(experiment, data.classes)
+        task = before and MaskedSpectrogramModel(model.standardise, model.network)
     model.standardise.fit(data.mel, rows)
-    model.to('cuda' if torch.cuda.is_available() else 'cpu')
-    how = dict(seed=seed, identity=digest)
-    if experiment.pretraining:
-        first = checkpoint.with_suffix('.pretraining')
-        task = MaskedSpectrogramModel(model.standardise, model.network)
-        task.to(model.standardise.mean.device)
-        train(task, data, rows, experiment.pretraining.within(len(rows)),
-              checkpoint=first, **how)
+    model.to(device)
+    if task: train(task.to(device), data, rows, before.within(len(rows)),
+                   checkpoint=checkpoint.with_suffix('.pretraining'), **how)
     return model, train(model, data, rows, recipe, augment=experiment.augmentation,
                         checkpoint=checkpoint, **how, **options)
 
@@ -137,7 +133,7 @@ def run_fold(
     if isinstance(experiment, str): experiment = get_experiment(experiment)
     study, name = Study(folder), experiment.name
     train_rows, rows = split(data.columns, fold, scored_on)
-    study.admit(data)
+    source = study.admit(data)
     recipe = experiment.recipe.within(len(train_rows))
     identity, key = run_identity(data, experiment), (name, scored_on, fold, seed)
     path, digest = study.path(*key), identity_digest(identity)
@@ -155,7 +151,7 @@ def run_fold(
         labels, logits = data.labels[rows], logits.astype(np.float16)
         run = Run({}, history, *columns, labels, logits, data.classes)
         run.row = dict(experiment=name, scored_on=scored_on, fold=fold, seed=seed,
-            source=data.source, embedded=data.embedded, examples=news[1]*len(history),
+            source=source, embedded=data.embedded, examples=news[1]*len(history),
             parameters=sum(weight.numel() for weight in model.parameters()))
         run.row |= run_metrics(run) | identity | environment()
         model.save(study.model_path(*key), results=run.row)
@@ -248,7 +244,11 @@ def _run(waiting, shared, engine, n_jobs, threads, gpus, done, tick):
     for learns in (False, True):
         jobs = (job(*key) for key in waiting if bool(chosen[key[0]].teachers) == learns)
         if engine == 'ray': ray_map(_work, jobs, arrived, shared, threads, gpus)
-        else: run_jobs(_work, jobs, n_jobs, shared, arrived, tick, threads, size)
+        elif torch.cuda.is_available():
+            run_in_threads(_work, jobs, n_jobs or runs_at_once(size), shared, arrived,
+                           tick)
+        else: run_jobs(_work, jobs, n_jobs or os.cpu_count(), shared, arrived, tick,
+                       threads, size)
 
 def _check(scored_on, engine, **numbers):
     for name, value in numbers.items():
@@ -268,7 +268,7 @@ def cross_validate(
     epochs:int=0,          # As in `get_experiment`
     max_examples:int=0,
     engine:str='local',    # 'local': processes of this machine; 'ray': a cluster
-    n_jobs:int=0,          # Local processes; 0: one for each core, or one on a GPU
+    n_jobs:int=0,          # Runs at once; 0: one for each core, on a GPU as many as fit
     threads:int=1,         # Threads of each run
     gpus:float=0,          # GPUs of each run on a cluster; may be a fraction
     progress:bool=True,    # Show a progress bar and a line for each run?
@@ -278,14 +278,14 @@ def cross_validate(
     _check(scored_on, engine, seeds=seeds, epochs=epochs, max_examples=max_examples,
            jobs=n_jobs, threads=threads, gpus=gpus)
     chosen, pairs = _chosen(experiments, scored_on, seeds, epochs, max_examples)
-    n_jobs = n_jobs or (1 if torch.cuda.is_available() else os.cpu_count())
-    if engine == 'local' and n_jobs > 1: fork_server('urbansounds_nb.crossval')
+    if engine == 'local' and n_jobs != 1 and not torch.cuda.is_available():
+        fork_server('urbansounds_nb.crossval')
     study = Study(Path(folder).absolute())
     data = {name: load_source(source, name, progress=progress, engine=engine)
             for name in sorted({one.front_end for one in chosen.values()})}
     first, development = [*data.values()][0], scored_on == 'development'
-    present = sorted(set(first.columns['fold'].tolist()))
-    folds = folds or [k for k in present if k in DEVELOPMENT_FOLDS or not development]
+    folds = folds or [k for k in sorted({*first.columns['fold'].tolist()})
+                      if k in DEVELOPMENT_FOLDS or not development]
     say = lambda text: progress and tqdm.write(printable(text), file=sys.stderr)
     for line in _describe(first, folds): say(line)
     waiting = _plan(data, chosen, pairs, folds, study, scored_on, threads)
