@@ -242,6 +242,33 @@ def test_an_offset_is_removed_and_gaps_stay_gaps(offset, padding):
     assert np.abs(wave-padded(tone)).max() < 2e-3
     assert not wave[:padding].any()
 
+@pytest.mark.parametrize('silence', [.1, -.5, 1/128, 1., 3])
+@pytest.mark.parametrize('padding', [RATE//5, RATE, 5*RATE])
+def test_constant_padding_is_silence(silence, padding):
+    "As of 8-bit files whose silence is 127; by an offset of the whole file it would become a step"
+    tone = .05*np.sin(2*np.pi*440*np.arange(4*RATE)/RATE)
+    padded = lambda silence: np.concatenate([np.full(padding, silence), tone, np.full(padding, silence)]).astype(np.float32)
+    for size in (len(padded(0)), 441, 4*RATE):
+        wave = np.concatenate(list(open_audio(iter(np.split(padded(silence), range(size, len(padded(0)), size))), RATE)))
+        assert np.array_equal(wave, padded(0)), size
+
+def test_padding_of_an_8_bit_file():
+    tone = np.round(20*np.sin(2*np.pi*440*np.arange(4*RATE)/RATE))
+    sound = np.concatenate([np.full(RATE, 127), 128+tone, np.full(RATE, 127)]).astype(np.uint8)
+    data = written('WAV', np.zeros(len(sound)), subtype='PCM_U8')
+    wave, _ = heard(data[:-len(sound)] + sound.tobytes())
+    assert not wave[:RATE].any() and not wave[-RATE:].any() and np.abs(wave[RATE:-RATE]-tone/128).max() < 1e-3
+
+def test_flat_parts_of_sounds_are_no_padding():
+    clipped = (3*np.sin(2*np.pi*60*TIME)).clip(-1, 1).astype(np.float32)
+    slow = np.round(4*np.sin(2*np.pi*20*TIME)).astype(np.float32)/128
+    square = np.sign(np.sin(2*np.pi*50*TIME)+1e-9).astype(np.float32)
+    for wave in (clipped, slow, square): assert np.array_equal(heard((wave, RATE))[0], wave)
+
+def test_endless_infinity_is_refused():
+    for value in (np.inf, np.nan):
+        with pytest.raises(DataError, match='NaN or infinite'): list(open_audio(iter([np.full(RATE, value)]), RATE))
+
 def test_an_offset_makes_no_click():
     tone = .01*np.sin(2*np.pi*440*np.arange(4*RATE)/RATE)
     wave, _ = heard((tone+.9, RATE))
@@ -361,6 +388,38 @@ def test_every_sound_of_a_folder_is_answered_or_named(tmp_path):
     assert [str(path.relative_to(tmp_path)) for path in files] == ['A.FLAC', 'b.wav', 'deep/er/c.mp3', 'odd.dat', 'without_suffix']
     assert {path.name for path, _ in passed_over} == {'a.m4a', 'film.mp4', 'x.wma', 'pipe.wav', 'broken.wav'}
     assert dict((path.name, reason) for path, reason in passed_over)['a.m4a'] == 'no reader for .m4a: convert it to WAV or FLAC'
+
+HEADS = {'mp4': b'\0\0\0\x20ftypM4B ', 'matroska': b'\x1aE\xdf\xa3\x9fB\x86\x81', 'asf': b'0&\xb2u\x8ef\xcf\x11', 'dsf': b'DSD \x1c\0\0\0', 'tta': b'TTA1\1\0\1\0',
+         'musepack': b'MPCKSH\x0f\0', 'adts': b'\xff\xf1P\x80', 'flv': b'FLV\1\5\0\0\0', 'avi': b'RIFF\xff\0\0\0AVI LIST', 'amr': b'#!AMR\n<\x91\x17'}
+@pytest.mark.parametrize('name', [f'x.{suffix}' for suffix in ('m4b', '3gpp', 'dsf', 'tta', 'mpc', 'weba', 'mp4', 'flv')] + ['unknown', 'x.other', 'x.bak'])
+def test_sounds_that_we_cannot_read_are_named(tmp_path, name):
+    "By suffix, by the kind that the system has for it, or by the first bytes"
+    (tmp_path/'b.wav').write_bytes(WAV)
+    for head in [*HEADS.values()] + [b''.join(HEADS.values())]*(name.startswith('x.') and name[2:] not in ('other', 'bak')):
+        (tmp_path/name).write_bytes(head + bytes(99))
+        sounds, passed_over = find_audio(tmp_path)
+        assert [path.name for path in sounds] == ['b.wav']
+        (path, reason), = passed_over
+        assert path.name == name and reason.startswith('no reader for') and 'convert it' in reason
+
+@pytest.mark.parametrize('name, data', [('a.txt', b'MAC address: 1'), ('a.csv', b'ID3,x\n1,2\n'), ('list.m3u', b'#EXTM3U\nb.wav\n'), ('x.heic', b'\0\0\0\x18ftypheic\0\0'), ('p.png', b'\x89PNG\r\n\x1a\n'),
+    ('utf16.txt', 'a text'.encode('utf-16')), ('n.npy', b'\x93NUMPY\1\0'), ('p.jpg', b'\xff\xd8\xff\xe0'), ('empty', b''), ('w.webp', b'RIFF\xff\0\0\0WEBPVP8')])
+def test_what_is_no_sound_is_left_out(tmp_path, name, data):
+    (tmp_path/'b.wav').write_bytes(WAV)
+    (tmp_path/name).write_bytes(data)
+    assert find_audio(tmp_path) == ([tmp_path/'b.wav'], [])
+
+@pytest.mark.parametrize('kind', ['WAV', 'AIFF', 'CAF', 'FLAC', 'OGG', 'MP3'])
+def test_a_sound_of_any_name_is_a_sound(tmp_path, kind):
+    for name in ('recording', 'x.tmp'): (tmp_path/name).write_bytes(written(kind))
+    assert len(find_audio(tmp_path)[0]) == 2
+
+def test_one_folder_by_two_ways_is_read_once(tmp_path):
+    (tmp_path/'a').mkdir()
+    (tmp_path/'a'/'1.wav').write_bytes(WAV)
+    (tmp_path/'b').symlink_to(tmp_path/'a')
+    sounds, passed_over = find_audio(tmp_path, follow_links=True)
+    assert sounds == [tmp_path/'a'/'1.wav'] and passed_over == [(tmp_path/'b', f'the same folder as {tmp_path}/a: read once')]
 
 def test_linked_folders_are_told_or_followed(tmp_path):
     (tmp_path/'real').mkdir()

@@ -10,6 +10,7 @@ from urbansounds_nb.audio import audio_bytes, content_digest, read_audio
 from urbansounds_nb.core import DataError
 from urbansounds_nb.dataset import (CLASSES, COLUMNS, HUB_ID, HUB_REVISION, OFFICIAL_COUNTS, SPLIT_RECORDINGS,
                                     check_folds, count_clips, leaked_share, load_clips, validate_clips)
+from urbansounds_nb.features import prepare_features
 
 @pytest.fixture(scope='module')
 def small(tmp_path_factory): return standin.build(tmp_path_factory.mktemp('small'), every=100)
@@ -195,6 +196,43 @@ def test_an_arrow_copy(table, clips, tmp_path):
     assert len({clip['audio']['path'] for clip in found}) == 2 and found[0]['audio']['bytes'] is None
     assert_same(found, clips)
 
+SHRINKS = '''
+import os, sys
+import pyarrow as pa, pyarrow.parquet as pq
+from pathlib import Path
+from urbansounds_nb.audio import audio_bytes
+from urbansounds_nb.core import DataError
+from urbansounds_nb.sources import _stored_rows
+path = Path(sys.argv[1])
+table = pa.table({'audio': [{'bytes': os.urandom(50_000), 'path': None} for _ in range(400)], 'class': ['cat', 'dog']*200})
+def write():
+    if path.suffix == '.parquet': return pq.write_table(table, path, row_group_size=100)
+    with pa.OSFile(str(path), 'wb') as file, pa.ipc.new_stream(file, table.schema) as writer: writer.write_table(table, 100)
+write()
+whole = list(_stored_rows(path))
+assert len(whole) == 400 and [audio_bytes(row['audio']) for row in whole] == [x['bytes'].as_py() for x in table['audio']]
+size = path.stat().st_size
+for left in (size//2, size-8, size-9, size-size//3, 5000, 1, 0):
+    write()
+    rows = _stored_rows(path)
+    next(rows)
+    for row in whole[:200:100]: audio_bytes(row['audio'])      # two parts are remembered
+    os.truncate(path, left)
+    try: print('whole', len(list(rows)) == 399)
+    except DataError as e: print('refused', e)
+    try: print('whole', audio_bytes(whole[-1]['audio']) == table['audio'][-1]['bytes'].as_py())
+    except DataError as e: print('refused', e)
+'''
+
+@pytest.mark.parametrize('name', ['a.arrow', 'a.parquet'])
+def test_a_table_that_shrinks_while_it_is_read(tmp_path, name):
+    "In a process of its own, since a mapped file would end it"
+    done = subprocess.run([sys.executable, '-c', SHRINKS, tmp_path/name], capture_output=True, text=True, timeout=120)
+    said = done.stdout.splitlines()
+    assert done.returncode == 0 and len(said) == 14, (done.returncode, done.stderr[-500:], said)
+    assert all(line == 'whole True' or line.startswith('refused') and name in line for line in said), said
+    assert not any(line.startswith('whole') for line in [*said[:2], *said[6:]]), said
+
 def test_a_dataset_dict(table, clips, tmp_path):
     from datasets import DatasetDict
     DatasetDict(train=table.select(range(60)), test=table.select(range(60, 88))).save_to_disk(tmp_path/'copy')
@@ -314,6 +352,64 @@ def test_lists_as_people_write_them(tmp_path, name):
     assert clips.classes == ('cat', 'dog') and clips.itemgot('slice_file_name') == [f'{n}.wav' for n in range(10)]
     assert all(Path(clip['audio']['path']).is_file() for clip in clips) and clips[0]['end'] == .2
 
+TIMES = [('start', 'end'), ('Begin Time (s)', 'End Time (s)'), ('begin', 'finish'), ('START_SEC', 'END_SEC'), ('onset [s]', 'offset [s]'), ('t_start', 't_end'), ('start-seconds', 'stop-seconds'), ('from', 'to')]
+
+@pytest.mark.parametrize('names', TIMES, ids=str)
+@pytest.mark.parametrize('kind', ['a.csv', 'a.txt', 'a.jsonl', 'a.parquet', 'a.arrow'])
+def test_times_by_any_name_are_used(tmp_path, capsys, names, kind):
+    "Recordings of 12 s, of which one second has a label"
+    rows = [dict(zip(('Begin File', *names, 'Species'), (f'{n}.wav', 5., 6., ('cat', 'dog')[n % 2]))) for n in range(10)]
+    for n in range(10): sound(tmp_path/f'{n}.wav', n, 12)
+    path = tmp_path/kind
+    if path.suffix in ('.parquet', '.arrow'):
+        from datasets import Dataset
+        data = [{'audio': {'bytes': (tmp_path/row['Begin File']).read_bytes(), 'path': None}} | row for row in rows]
+        if path.suffix == '.parquet': Dataset.from_list(data).to_parquet(path)
+        else: Dataset.from_list(data).save_to_disk(path := tmp_path/'saved')
+    elif path.suffix == '.jsonl': path.write_text('\n'.join(map(json.dumps, rows)))
+    else: path.write_text(lines(rows[0], *(row.values() for row in rows), separator='\t'))
+    clips = load_clips(path)
+    assert len(clips) == 10 and {(clip['audio']['start'], clip['audio']['end']) for clip in clips} == {(5, 6)}
+    assert len(read_audio(clips[3]['audio'])[0]) == 8000 and 'not used' not in capsys.readouterr().err
+
+def test_times_of_raven_in_one_of_several_files(tmp_path):
+    "`Begin Time` counts from the first file, `File Offset` in the file"
+    rows = [(n+1, 12*n+2, 12*n+3.5, 2, f'{n}.wav', ('cat', 'dog')[n % 2]) for n in range(10)]
+    for n in range(10): sound(tmp_path/f'{n}.wav', n, 12)
+    (tmp_path/'a.txt').write_text(lines(('Selection', 'Begin Time (s)', 'End Time (s)', 'File Offset (s)', 'Begin File', 'Annotation'), *rows, separator='\t'))
+    clips = load_clips(tmp_path/'a.txt')
+    assert len(clips) == 10 and {(clip['start'], clip['end']) for clip in clips} == {(2, 3.5)}
+
+@pytest.mark.parametrize('name', ['start_ms', 'Begin (ms)', 'onset samples', 'start_time_minutes', 'begin_frame'])
+def test_times_that_are_not_in_seconds_are_refused(tmp_path, name):
+    refused(own(tmp_path, {'a.csv': lines(('path', 'class', name), *((f'{n}.wav', ('cat', 'dog')[n % 2], 0) for n in range(10)))}), f'column `{name}`', 'in seconds')
+
+@pytest.mark.parametrize('name', ['split', 'Subset', 'partition', ' SPLIT '])
+def test_a_division_by_any_name_is_refused_by_name(tmp_path, name):
+    rows = [(f'{n}.wav', ('cat', 'dog')[n % 2], 'train', n % 5 + 1) for n in range(10)]
+    refused(own(tmp_path/'a', {'a.csv': lines(('path', 'class', name), *(row[:3] for row in rows))}), f'column `{name}`')
+    assert set(load_clips(own(tmp_path/'b', {'a.csv': lines(('path', 'class', name, 'fold'), *rows)})).itemgot('fold')) == {1, 2, 3, 4, 5}
+
+def test_columns_that_are_not_used_are_told_once(tmp_path, capsys):
+    rows = [(n, f'{n}.wav', ('cat', 'dog')[n % 2], 'x', 3) for n in range(10)]
+    clips = load_clips(own(tmp_path/'a', {'a.csv': lines(('', 'path', 'class', 'weath\x1b[2Jer', 'min_freq'), *rows)}))
+    said = capsys.readouterr().err
+    assert said == 'note: columns not used: weath\\x1b[2Jer, min_freq\n' and len(clips) == 10
+    load_clips(own(tmp_path/'b', {'a.csv': ten()}))
+    load_clips(standin.build(tmp_path/'c', every=200))
+    load_clips(like_urbansound8k(tmp_path/'d'))
+    assert not capsys.readouterr().err
+    many = [f'column{n}' for n in range(999)]
+    load_clips(own(tmp_path/'e', {'a.csv': lines(('path', 'class', *many), *((f'{n}.wav', ('cat', 'dog')[n % 2], *many) for n in range(10)))}))
+    assert len(capsys.readouterr().err) < 300
+
+@pytest.mark.parametrize('first', ['sep=;\n', 'SEP=;\r\n', '"sep=;"\n', '\ufeffsep=;\n'])
+def test_the_first_line_of_a_german_excel(tmp_path, first):
+    own(tmp_path, {'a.csv': first + ten(separator=';')})
+    assert len(load_clips(tmp_path)) == 10
+    (tmp_path/'a.csv').write_text(first + ten(separator=';') + '9.wav;\n', encoding='utf-8')
+    refused(tmp_path, "line 13: class is ''")
+
 def test_a_list_by_its_name(tmp_path):
     assert len(load_clips(own(tmp_path/'x', {'a.tsv': ten(separator='\t'), 'b.csv': ten()})/'a.tsv')) == 10
 
@@ -342,6 +438,26 @@ def test_answers_of_a_model_are_no_labels(tmp_path):
     assert load_clips(own(tmp_path/'a', {'a.csv': ten(), 'b.csv': answers})).classes == ('cat', 'dog')
     refused(own(tmp_path/'b', {'b.csv': answers}), 'answers of a model')
 
+def test_class_folders_that_are_links(tmp_path, capsys):
+    for n in range(12): sound(tmp_path/'disk'/('kitten', 'dog')[n % 2]/'deep'/f'{n}.wav', n)
+    data = tmp_path/'data'
+    data.mkdir()
+    (data/'cat').symlink_to(tmp_path/'disk'/'kitten')
+    (data/'dog').symlink_to(tmp_path/'disk'/'dog')
+    (tmp_path/'disk'/'dog'/'loop').symlink_to(data)
+    clips = load_clips(data)
+    assert len(clips) == 12 and clips.classes == ('cat', 'dog') and not capsys.readouterr().err
+    assert {clip['slice_file_name'].split('/')[0] for clip in clips} == {'cat', 'dog'}
+    (data/'puppy').symlink_to(tmp_path/'disk'/'dog')
+    assert load_clips(data).classes == ('cat', 'dog') and 'puppy: the same folder as' in capsys.readouterr().err
+
+@pytest.mark.parametrize('linked', ['audio', 'audio/fold3'])
+def test_linked_folders_beside_a_list(small, clips, tmp_path, linked):
+    place = shutil.copytree(small, tmp_path/'x')
+    shutil.move(place/linked, tmp_path/'disk')
+    (place/linked).symlink_to(tmp_path/'disk')
+    assert_same(load_clips(place), clips)
+
 @pytest.mark.parametrize('place, mark', [('runs/own/wandb/offline/files', None), ('runs/own', 'runs/own/study.json'), ('a.tar.extracted/bird', 'a.tar.extracted/.version')])
 def test_what_our_commands_wrote_is_no_data(tmp_path, place, mark):
     for n in range(12): sound(tmp_path/('cat', 'dog')[n % 2]/f'{n}.wav', n)
@@ -363,9 +479,21 @@ def test_names_that_only_look_alike_are_one(tmp_path):
     for n, label in enumerate(('caf\u00e9', 'cafe\u0301', 'dog')*4): sound(tmp_path/label/f'{n}.wav', n)
     refused(tmp_path, 'write them alike')
 
-@pytest.mark.parametrize('thing', [None, 5, ['a.wav'], object()])
-def test_what_is_no_source(thing):
-    with pytest.raises(DataError, match='give a path'): load_clips(thing)
+@pytest.mark.parametrize('thing', [None, 5, ['a.wav'], object(), {'a.wav': 'dog'}], ids=lambda thing: type(thing).__name__)
+@pytest.mark.parametrize('function', [load_clips, prepare_features])
+def test_what_is_no_source(function, thing):
+    with pytest.raises(DataError, match='give a path'): function(thing)
+
+@pytest.mark.parametrize('function', [load_clips, prepare_features])
+def test_data_that_datasets_has_loaded(tmp_path, function):
+    "One line that says what to do, and doing it works"
+    from datasets import DatasetDict
+    table = hub_table(20, label=lambda k: ('cat', 'dog')[k % 2])
+    for thing in (table, DatasetDict(train=table), table.to_iterable_dataset()):
+        with pytest.raises(DataError, match=r'save_to_disk\(FOLDER\)') as e: function(thing)
+        assert len(str(e.value).splitlines()) == 1
+    table.save_to_disk(tmp_path/'x')
+    assert len(load_clips(tmp_path/'x')) == 20
 
 def test_bystanders_are_no_lists(tmp_path):
     own(tmp_path/'x', {'a.csv': ten(), '._a.csv': b'\0\5\x16\7', '.DS_Store': b'\0', 'scores.csv': ten(), 'sums.csv': 'path,sha256\n0.wav,00\n', 'notes.csv': 'a\n1\n'})

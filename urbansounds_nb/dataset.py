@@ -153,13 +153,15 @@ def _is_urbansound8k(rows):
     return all(fold in OFFICIAL_COUNTS and n <= OFFICIAL_COUNTS[fold][number]
                for (fold, number), n in counts.items())
 
-# %% ../nbs/00_dataset.ipynb #9abf6578
+# %% ../nbs/00_dataset.ipynb #706793e0
 def load_clips(
     source='synthetic', # Folder, archive, list, Parquet file, Hub id, or `synthetic`
 )->ClipList:            # Records
     "The labelled clips of any source; `DataError` in one line where it cannot be used"
+    if isinstance(source, ClipList): return source
     if not isinstance(source, (str, os.PathLike)): raise DataError(
-        f'{type(source).__name__}: no source of clips: give a path or a Hub id')
+        f'{type(source).__name__}: no source of clips: give a path or a Hub id; what '
+        '`datasets` has loaded: call its save_to_disk(FOLDER) and give that folder')
     is_hub = str(source) != 'synthetic' and not Path(source).expanduser().exists()
     if str(source) == 'synthetic':
         source = write_synthetic(cache_folder()/'synthetic-1')
@@ -193,16 +195,15 @@ def load_clips(
     name = str(source) if is_hub else 'UrbanSound8K' if is_urban else 'own recordings'
     return ClipList(records, classes, 'embedded data' if embedded else name, embedded)
 
-# %% ../nbs/00_dataset.ipynb #4dbbb21a
+# %% ../nbs/00_dataset.ipynb #e32a752e
 def count_clips(
     clips, # Records
 )->dict:   # Fold: number of clips of each class, in the order of `classID`
     "The number of clips of each class in each fold"
-    counts = {}
-    n_classes = 1 + max(clip['classID'] for clip in clips)
-    for clip in clips:
-        counts.setdefault(clip['fold'], [0]*n_classes)[clip['classID']] += 1
-    return {fold: tuple(counts[fold]) for fold in sorted(counts)}
+    folds, numbers = ({clip[name] for clip in clips} for name in ('fold', 'classID'))
+    counts = Counter((clip['fold'], clip['classID']) for clip in clips)
+    return {fold: tuple(counts[fold, n] for n in range(max(numbers)+1))
+            for fold in sorted(folds)}
 
 # %% ../nbs/00_dataset.ipynb #fbb2221c
 def validate_clips(
@@ -235,7 +236,7 @@ def validate_clips(
     return problems + [f'fold {fold}: {found.get(fold)} clips by class, not {wanted}'
         for fold, wanted in (counts or {}).items() if found.get(fold) != wanted]
 
-# %% ../nbs/00_dataset.ipynb #80bfbe53
+# %% ../nbs/00_dataset.ipynb #b98110e6
 def show_folds(
     groups,         # The recording of each clip
     folds,          # The fold of each clip
@@ -256,11 +257,8 @@ def show_folds(
         xticks=range(1, longest+1), xlim=(.5, longest+.5))
     return ax
 
-def leaked_share(
-    groups, # The recording of each clip
-    test,   # True for the clips of the test set
-)->float:   # From 0 to 1
-    "Share of the test clips whose recording also has clips in the training set"
+def leaked_share(groups, test)->float:
+    "Share (0 to 1) of the clips where `test` is True whose recording is also elsewhere"
     groups, test = np.asarray(groups), np.asarray(test, bool)
     return float(np.isin(groups[test], groups[~test]).mean())
 

@@ -37,7 +37,7 @@ def add_digests(clips, progress:bool=False):
             clip['digest'] = next(digests)
 
 def clips_digest(clips, *more)->str:
-    "16 hexadecimal digits for records with digests, in any order, and what else is given"
+    "16 hexadecimal digits for records with digests, in any order, and what follows"
     names = 'slice_file_name', 'fsID', 'fold', 'class', 'digest'
     rows = sorted(tuple(clip[name] for name in names) for clip in clips)
     return content_digest(repr((rows, *more)).encode())
@@ -202,7 +202,7 @@ def _unfinished(folder, about):
     if len(finished) == about['parts'] and not (folder/'README.md').exists(): return [0]
     return [n for n in range(about['parts']) if _part(folder, n) not in finished]
 
-# %% ../nbs/01c_features.ipynb #36ce2bab
+# %% ../nbs/01c_features.ipynb #f3f9d6e5
 def prepare_features(
     source='synthetic', # As for `load_clips`, its result, or a prepared folder
     front_end='mel64',  # Name in `FRONT_ENDS`, or a `LogMel`
@@ -211,13 +211,12 @@ def prepare_features(
     engine:str='local', # 'local': threads of this process; 'ray': a cluster
 )->Path:                # The prepared folder
     "Prepare a source, unless that was done before; names each clip that is left out"
-    front_end, clips = get_front_end(front_end), source
+    front_end = get_front_end(front_end)
     if engine not in ('local', 'ray'): raise DataError(f'{engine!r}: local or ray only')
-    if not hasattr(source, 'classes'):
+    if isinstance(source, (str, os.PathLike)):
         place = Path(source).expanduser()
         if any(map(_about, place.glob('part-*.parquet'))): return place
-        clips = load_clips(source)
-    add_digests(clips, progress)
+    add_digests(clips := load_clips(source), progress)
     about = describe_parts(clips, front_end)
     folder = Path(folder or cache_folder()/'prepared'/about['key']).expanduser()
     if _unfinished(folder, about):

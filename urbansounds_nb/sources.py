@@ -14,13 +14,18 @@ from .archives import extract_archive
 from .audio import find_audio
 from .core import DataError, hub_errors, printable
 
-# %% ../nbs/00c_sources.ipynb #93b6b0ad
+# %% ../nbs/00c_sources.ipynb #cd8ab4dd
 _ALIASES = {
-    'slice_file_name': 'slice_file_name filename file_name file filepath path',
-    'class': 'class category label target', 'fsID': 'fsid group src_file',
-    'start': 'start onset start_time', 'end': 'end offset end_time',
-    'fold': 'fold', 'split': 'split', 'salience': 'salience'}
-_KINDS = {'fold': int, 'salience': int, 'start': float, 'end': float}
+    'slice_file_name': 'slicefilename filename file filepath path audiofile audiopath '
+                       'wavfile soundfile beginfile beginpath',
+    'class': 'class category label classname eventlabel target species annotation tag',
+    'fsID': 'fsid group srcfile recording recordingid',
+    'start': 'start onset starttime begin begintime timestart tstart tmin from',
+    'end': 'end offset endtime finish finishtime stop stoptime timeend tend tmax to',
+    'fold': 'fold foldid cvfold', 'split': 'split subset partition',
+    'salience': 'salience', 'shift': 'fileoffset'}
+_KINDS = dict.fromkeys(('fold', 'salience'), int)
+_KINDS |= dict.fromkeys(('start', 'end', 'shift'), float)
 MAX_CLIPS = 250_000
 
 class _NoList(DataError): pass
@@ -28,31 +33,40 @@ class _NoList(DataError): pass
 def _refuse(where, what, kind=DataError):
     raise kind(printable(f'{where}: {what}')) from None
 
+def _plain(name):
+    "The name of a column without case, blanks, punctuation and the unit of seconds"
+    name = re.sub(r'[\W_]+(s|secs?|seconds)\W*$', '', str(name).strip().lower())
+    return re.sub(r'[\W_]', '', name)
+
 def _known(names, path):
-    "Our name of each column and its name there; True for UrbanSound8K's columns"
-    lower = {str(name).strip().lower(): name for name in names}
-    known = {ours: lower[alias] for ours, aliases in _ALIASES.items()
-             for alias in reversed(aliases.split()) if alias in lower}
+    "Our name of each column and its name there; what every row says of its table"
+    plain = {_plain(name): name for name in names}
+    known = {ours: plain[alias] for ours, aliases in _ALIASES.items()
+             for alias in reversed(aliases.split()) if alias in plain}
     if 'class' not in known: _refuse(path, 'no column `class`: add one', _NoList)
-    if 'nearest_class' in lower:
+    if 'nearestclass' in plain:
         _refuse(path, 'answers of a model, not labels: give your own list', _NoList)
+    others = [name for key, name in plain.items() if 'start' not in known
+        and re.fullmatch(r'(start|begin|onset)(time)?(m\w*s|min|(sampl|fram)\w+)', key)]
+    if others: _refuse(path, f'column `{others[0]}`: give `start` and `end` in seconds')
     if ('start' in known) != ('end' in known):
         _refuse(path, '`start` and `end` belong together: add the missing one')
-    if known.pop('split', 0) and 'fold' not in known: _refuse(path, 'cross-validation '
-        'cannot use a column `split`: remove it, or add `fold` with numbers from 1')
-    official = {'slice_file_name', 'fsid', 'start', 'end', 'fold'} <= lower.keys()
+    split, times = known.pop('split', ''), ('start', 'end')
+    if split and 'fold' not in known: _refuse(path, 'cross-validation cannot use a '
+        f'column `{split}`: remove it, or add `fold` with numbers from 1')
+    official = {'slicefilename', 'fsid', 'fold', *times} <= plain.keys()
     if not official: known.pop('salience', 0)
-    return known, official
+    used = {*known.values(), *(plain.get(key) for key in ('', 'audio', 'classid'))}
+    unused = [name for name in plain.values() if name not in used and not official]
+    return known, {'official': official, 'unused': unused}
 
-# %% ../nbs/00c_sources.ipynb #ed87cdbd
-def _number(value):
-    try: return float(value)
-    except (TypeError, ValueError): return -1.
-
+# %% ../nbs/00c_sources.ipynb #ed6e3265
 def _checked(row, where):
     "The row with its values as text without blanks around it, or as numbers from 0"
     for column, value in row.items():
-        kind, number, text = _KINDS.get(column, str), _number(value), ''
+        kind, text = _KINDS.get(column, str), ''
+        try: number = float(value)
+        except (TypeError, ValueError): number = -1.
         if isinstance(value, float) and number % 1 == 0: value = int(value)
         if isinstance(value, (str, int)): text = str(value).strip()
         good = 0 < len(text) <= 1000 and (text.isprintable() or text == printable(text))
@@ -64,11 +78,13 @@ def _checked(row, where):
         _refuse(where, f'from {row["start"]} to {row["end"]} s: correct it')
     return row
 
-# %% ../nbs/00c_sources.ipynb #4ce480bd
+# %% ../nbs/00c_sources.ipynb #83e35399
 def _csv_lines(text, path):
     "The names of the columns of a table, and its numbered lines (dictionaries)"
     delimiter = max(',;\t', key=text.partition('\n')[0].count)
     reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+    # Excel writes `sep=;` above the header where commas are decimal
+    if re.match('"?sep=', text, re.I): next(reader.reader)
     try: lines = [(reader.line_num, line) for line in islice(reader, MAX_CLIPS+1)]
     except csv.Error as e: _refuse(path, f'not a table ({e}): correct it')
     return reader.fieldnames or (), lines
@@ -82,14 +98,16 @@ def _json_lines(text, path):
         _refuse(path, 'not a JSON object in each line: correct it')
     return dict.fromkeys(name for _, line in lines for name in line), lines
 
-# %% ../nbs/00c_sources.ipynb #203f2bf9
+# %% ../nbs/00c_sources.ipynb #37e6b325
 def _place(folder, path, name, fold, where):
     "The path of a listed file, which must be inside the folder"
-    bases = path.parent, folder, f'{folder}/audio/fold{fold}', f'{folder}/fold{fold}', (
-        f'{folder}/audio')
+    bases = os.path.realpath(path.parent), folder, f'{folder}/audio/fold{fold}', (
+        f'{folder}/fold{fold}'), f'{folder}/audio'
     places = [os.path.join(base, name) for base in bases]
-    file = os.path.realpath(next(filter(os.path.lexists, places), places[1]))
-    if file.startswith(folder + os.sep): return file
+    file = os.path.normpath(next(filter(os.path.lexists, places), places[1]))
+    # a link inside the folder may lead out of it, a name may not
+    for inside in (file, real := os.path.realpath(file)):
+        if inside.startswith(folder + os.sep): return real
     _refuse(where, f'{name} is outside the folder: give paths inside it')
 
 def _list_rows(path, folder):
@@ -99,7 +117,7 @@ def _list_rows(path, folder):
     except UnicodeDecodeError: _refuse(path, 'not UTF-8: save it as UTF-8')
     read_lines = _json_lines if path.suffix.lower() == '.jsonl' else _csv_lines
     names, lines = read_lines(text.lstrip('\n'), path)
-    known, official = _known(names, path)
+    known, about = _known(names, path)
     folder = os.path.realpath(folder)
     if 'slice_file_name' not in known:
         _refuse(path, 'no column `filename`: add one', _NoList)
@@ -110,63 +128,69 @@ def _list_rows(path, folder):
             _refuse(where, 'not as many values as in the header: correct it')
         row = {ours: line.get(name, '') for ours, name in known.items()}
         row = _checked(row, where)
+        if (shift := row.pop('shift', None)) is not None and 'start' in row:
+            row |= {'start': shift, 'end': round(shift+row['end']-row['start'], 6)}
         name = os.path.normpath(row['slice_file_name'].replace('\\', '/'))
         file = _place(folder, path, name, row.get('fold'), where)
         if name[0] == '/': name = os.path.relpath(file, folder)
-        yield row | {'audio': {'bytes': None, 'path': file}, 'slice_file_name': name,
-                     'where': where, 'official': official}
+        yield row | about | {'audio': {'bytes': None, 'path': file},
+                             'slice_file_name': name, 'where': where}
 
-# %% ../nbs/00c_sources.ipynb #8f9968a1
+# %% ../nbs/00c_sources.ipynb #8b4358d0
 def _class_names(schema, column):
     "The class names that the `datasets` library stored for a column"
     try:
         stored = json.loads(schema.metadata[b'huggingface'])
-        names = stored['info']['features'][column]['names']
+        return [*map(str, stored['info']['features'][column]['names'])]
     except (LookupError, TypeError, ValueError, RecursionError): return []
-    is_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return names if is_names else []
 
-# %% ../nbs/00c_sources.ipynb #596d5c51
+def _arrow_parts(file, schema, columns):
+    "Place of each batch of an open Arrow file, and its rows"
+    start = file.tell()
+    # eight bytes mark the end
+    while (at := file.tell()) != file.size()-8:
+        batch = pa.ipc.read_record_batch(pa.ipc.read_message(file), schema)
+        table = pa.Table.from_batches([batch]).flatten().select(columns)
+        yield at-start, table.to_batches(256)
+
+# %% ../nbs/00c_sources.ipynb #bec30f6e
 def _stored_rows(path):
     "A row for each row of a Parquet or Arrow file"
     try:
         is_arrow = path.suffix == '.arrow'
-        file = (pa.ipc.open_stream(pa.memory_map(str(path))) if is_arrow
-                else pq.ParquetFile(path))
-        table = file.read_all() if is_arrow else file.metadata
-        schema = file.schema if is_arrow else file.schema_arrow
-        if table.num_rows > MAX_CLIPS:
-            _refuse(path, f'{table.num_rows} rows, {MAX_CLIPS} at most')
+        file = pa.OSFile(str(path)) if is_arrow else pq.ParquetFile(path)
+        schema = pa.ipc.read_schema(file) if is_arrow else file.schema_arrow
+        n_rows = 0 if is_arrow else file.metadata.num_rows
+        if n_rows > MAX_CLIPS: _refuse(path, f'{n_rows} rows, {MAX_CLIPS} at most')
         if 'audio' not in schema.names:
             _refuse(path, 'no column `audio`: give the data with their sounds')
-        known, official = _known(schema.names, path)
+        known, about = _known(schema.names, path)
         columns = [*known.values(), 'audio.path']
-        if is_arrow: parts = [table.flatten().select(columns).to_batches(256)]
-        else: parts = (file.iter_batches(256, [n], columns)
-                       for n in range(table.num_row_groups))
+        if is_arrow: parts = _arrow_parts(file, schema, columns)
+        else: parts = ((n, file.iter_batches(256, [n], columns))
+                       for n in range(file.num_row_groups))
         names = _class_names(schema, known['class'])
-        for group, batches in enumerate(parts):
+        for number, (group, batches) in enumerate(parts):
             values = (value for batch in batches for value in batch.to_pylist())
             for n, value in enumerate(values):
                 audio = value.get('audio') or {'path': value.get('audio.path')}
-                name = str(audio['path'] or f'{path.stem}-{group}-{n}')
+                name = str(audio['path'] or f'{path.stem}-{number}-{n}')
                 name = os.path.basename(name)
                 row = {'slice_file_name': name} | {
                     ours: value[name] for ours, name in known.items()}
-                where, number = f'{path}: row {n} of part {group}', row['class']
-                if isinstance(number, int) and names:
-                    if not 0 <= number < len(names):
-                        _refuse(where, f'class {number} of {len(names)}: correct it')
-                    row['class'] = names[number]
+                where, label = f'{path}: row {n} of part {number}', row['class']
+                if isinstance(label, int) and names:
+                    if not 0 <= label < len(names):
+                        _refuse(where, f'class {label} of {len(names)}: correct it')
+                    row['class'] = names[label]
                 audio = {'bytes': None, 'path': str(path), 'group': group, 'row': n}
-                yield _checked(row, where) | {
-                    'audio': audio, 'where': where, 'official': official}
-    except (pa.ArrowException, OSError, UnicodeDecodeError, LookupError,
+                yield _checked(row, where) | about | {'audio': audio, 'where': where}
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError, LookupError,
             AttributeError, TypeError, MemoryError) as e:
         if getattr(e, 'errno', None): raise
         _refuse(path, 'not Parquet or Arrow, or damaged: copy it again')
 
-# %% ../nbs/00c_sources.ipynb #4d4c6777
+# %% ../nbs/00c_sources.ipynb #637d9eff
 _SPLITS = set('train training test testing validation valid val dev eval evaluation '
               'data audio'.split())
 
@@ -180,13 +204,13 @@ def _is_output(path, folder):
 
 def _class_rows(folder):
     "A row for each sound in a folder of class folders"
-    files, passed_over = find_audio(folder)
-    files = [file for file in files if not _is_output(file, folder)]
-    parts = {file: file.relative_to(folder).parts for file in files}
+    files, passed_over = find_audio(folder, follow_links=True)
+    parts = {file: file.relative_to(folder).parts for file in files
+             if not _is_output(file, folder)}
     tops = {p[0] for p in parts.values() if len(p) > 1}
     skip = int({top.lower() for top in tops} <= _SPLITS)
     loose = [file for file, p in parts.items() if len(p) < skip+2]
-    if len(loose) == len(files): _refuse(folder,
+    if len(loose) == len(parts): _refuse(folder,
         'sounds, but neither a list of the clips nor a folder for each class: add one')
     if any(re.fullmatch(r'(?i)fold[\W_]*\d+', top) for top in tops):
         _refuse(folder, 'the folders are folds, not classes: add UrbanSound8K.csv')
@@ -200,20 +224,13 @@ def _class_rows(folder):
         audio = {'bytes': None, 'path': str(file)}
         yield row | {'audio': audio, 'where': file, 'official': False}
 
-# %% ../nbs/00c_sources.ipynb #46112cc7
+# %% ../nbs/00c_sources.ipynb #3f21aeec
 def _files(folder, *patterns):
     "The files that match a pattern, without hidden ones, caches and our own results"
     is_data = lambda path: path.is_file() and not (_is_output(path, folder)
         or path.name.startswith(('.', 'cache-')) or path.name == 'scores.csv')
     return sorted({*filter(is_data, chain(*map(folder.glob, patterns)))})
 
-def _tell_unlisted(folder, rows):
-    listed = {row['audio']['path'] for row in rows}
-    try: sounds = find_audio(folder)[0]
-    except DataError: return
-    n = sum(not (os.path.realpath(file) in listed or _is_output(file, folder))
-            for file in sounds)
-    if n: _note(f'{n} of {len(sounds)} sounds are in no list, and are not used')
 
 def _folder_rows(folder):
     "A row for each clip of a folder"
@@ -230,14 +247,19 @@ def _folder_rows(folder):
         except _NoList as e: problem = problem or e
     if len({path.parent for path in lists}) < len(lists): _refuse(folder,
         f'{len(lists)} lists of clips: choose one, for example --data {min(lists)}')
-    if lists:
-        rows = list(chain.from_iterable(lists.values()))
-        _tell_unlisted(folder, rows)
-        return rows
-    try: return list(_class_rows(folder))
-    except DataError as e: raise problem or e
+    if not lists:
+        try: return list(_class_rows(folder))
+        except DataError as e: raise problem or e
+    rows = list(chain.from_iterable(lists.values()))
+    listed = {row['audio']['path'] for row in rows}
+    try: sounds = find_audio(folder, follow_links=True)[0]
+    except DataError: return rows
+    n = sum(not (os.path.realpath(file) in listed or _is_output(file, folder))
+            for file in sounds)
+    if n: _note(f'{n} of {len(sounds)} sounds are in no list, and are not used')
+    return rows
 
-# %% ../nbs/00c_sources.ipynb #80b6aeea
+# %% ../nbs/00c_sources.ipynb #6c2bddef
 HUB_ID = 'danavery/urbansound8K'
 HUB_REVISION = '8aa9177a0c5a6949ee4ee4b7fcabb01dfd4ae466'
 
@@ -265,11 +287,14 @@ def read_rows(
         rows = _folder_rows(inner[0] if len(inner) == 1 and inner[0].is_dir() else path)
     elif path.is_file():
         if path.suffix.lower() == '.zip': _refuse(path, 'unpack it, give the folder')
-        is_list = path.suffix.lower() in ('.csv', '.tsv', '.jsonl')
+        is_list = path.suffix.lower() in ('.csv', '.tsv', '.txt', '.jsonl')
         rows = _list_rows(path, path.parent) if is_list else _stored_rows(path)
     elif re.fullmatch(r'\w[\w.-]*/[\w.-]+(@\w+)?', str(source)):
         rows = _hub_rows(str(source))
     else: _refuse(source, 'no such file or folder: give an existing one, or a Hub id')
     rows = list(islice(rows, MAX_CLIPS+1))
-    if 0 < len(rows) <= MAX_CLIPS: return rows
-    _refuse(source or "''", f'{len(rows)} clips, 1 to {MAX_CLIPS} are possible')
+    if not 0 < len(rows) <= MAX_CLIPS:
+        _refuse(source or "''", f'{len(rows)} clips, 1 to {MAX_CLIPS} are possible')
+    unused = dict.fromkeys(str(n) for row in rows for n in row.pop('unused', ()))
+    if unused: _note(f'columns not used: {", ".join(unused)[:200]}')
+    return rows
