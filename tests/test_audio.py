@@ -474,3 +474,9 @@ def test_a_stream_is_resampled_like_the_whole(rate, new_rate):
     assert abs(len(np.concatenate(parts))-len(whole)) <= 1
     n = min(len(whole), len(np.concatenate(parts)))
     assert np.abs(np.concatenate(parts)[:n]-whole[:n]).max() < 1e-4
+
+@pytest.mark.parametrize('rates', [(.5, 22050), (22050, .5), (0, 22050), (22050, 0), (22050, -8000), (22050, float('nan')), ('44100', 22050), (22050, None), (22050, 10**9)], ids=str)
+def test_rates_that_cannot_be(rates):
+    "soxr would end the process"
+    for function in (lambda: Resampler(*rates), lambda: resample(WAVE, *rates)):
+        with pytest.raises(DataError, match='a sample rate of'): function()

@@ -165,25 +165,24 @@ def _unpacked(source, rate, name):
     if 0 <= start < end: return source, rate, printable(name), start, end
     raise DataError(f'{printable(name)}: a part from {start} to {end} s: correct it')
 
-# %% ../nbs/00b_audio.ipynb #7c195e6b
+# %% ../nbs/00b_audio.ipynb #0302f52b
 def _checked_rate(rate, name):
     "A sample rate that can be used (Hz)"
     if isinstance(rate, Real) and 1000 <= rate <= 2_000_000: return round(rate)
     raise DataError(f'{name}: a sample rate of {rate or "unknown size"!r}: '
         'give `rate`, from 1000 to 2 000 000 Hz')
 
-def _open_path(path, name):
-    if not isinstance(path, (str, os.PathLike)): raise DataError(
-        f'{name}: {type(path).__name__} is not a sound: '
-        'give a path, bytes, an open file, or an array with its rate')
-    try: return open(path if os.path.lexists(path) else os.path.expanduser(path), 'rb')
-    except (OSError, ValueError) as e: raise DataError(
-        f'{name}: {getattr(e, "strerror", str(e)).lower()}: correct the name') from None
-
-def _open_file(source, name):
+def _open_file(file, name):
     "An open file that can be read from any place, and its size (bytes)"
-    if isinstance(source, (bytes, bytearray, memoryview)): source = io.BytesIO(source)
-    file = source if hasattr(source, 'read') else _open_path(source, name)
+    if isinstance(file, (bytes, bytearray, memoryview)): file = io.BytesIO(file)
+    elif isinstance(file, (str, os.PathLike)):
+        path = file if os.path.lexists(file) else os.path.expanduser(file)
+        try: file = open(path, 'rb')
+        except (OSError, ValueError) as e: raise DataError(f'{name}: '
+            f'{getattr(e, "strerror", str(e)).lower()}: correct the name') from None
+    elif not hasattr(file, 'read'): raise DataError(
+        f'{name}: {type(file).__name__} is not a sound: '
+        'give a path, bytes, an open file, or an array with its rate')
     if isinstance(file, io.TextIOBase): raise DataError(
         f"{name}: a file opened as text: open it with 'rb'")
     if not (hasattr(file, 'seekable') and file.seekable()):
@@ -239,14 +238,14 @@ def read_audio(
     stream = open_audio(source, rate, name)
     return stream.read(max_seconds), stream.rate
 
-# %% ../nbs/00b_audio.ipynb #02cb9d3d
+# %% ../nbs/00b_audio.ipynb #e1d4114e
 def resample(
     wave:np.ndarray, # (samples,) or (samples, channels)
     rate:int,        # Sample rate it has (Hz)
     new_rate:int,    # Sample rate it will have (Hz)
 )->np.ndarray:       # float32, about samples*new_rate/rate long
     "A sound at another sample rate, without aliasing (soxr's high quality)"
-    if _checked_rate(rate, 'sound') == new_rate: return wave
+    if _checked_rate(rate, 'sound') == _checked_rate(new_rate, 'sound'): return wave
     return soxr.resample(wave, rate, new_rate, quality='HQ').astype(np.float32)
 
 class Resampler:
@@ -255,8 +254,8 @@ class Resampler:
         rate:int,     # Sample rate of the chunks (Hz)
         new_rate:int, # Sample rate of the result (Hz)
     ):
-        is_new, kinds = rate != new_rate, (1, 'float32', 'HQ')
-        self._stream = soxr.ResampleStream(rate, new_rate, *kinds) if is_new else None
+        old, new = (_checked_rate(number, 'sound') for number in (rate, new_rate))
+        self._stream = old != new and soxr.ResampleStream(old, new, 1, 'float32', 'HQ')
 
     def chunk(self,
         wave:np.ndarray, # (samples,) float32
@@ -265,7 +264,7 @@ class Resampler:
         "The next part of the result; the filter delays it by some milliseconds"
         return self._stream.resample_chunk(wave, last) if self._stream else wave
 
-# %% ../nbs/00b_audio.ipynb #c036da63
+# %% ../nbs/00b_audio.ipynb #e5867e4c
 def _below(place, follow_links, passed_over):
     "The files below a folder that are not hidden"
     seen = {}
@@ -274,7 +273,8 @@ def _below(place, follow_links, passed_over):
         here = Path(folder)
         folders[:] = sorted(name for name in folders if name[0] != '.')
         for link in filter(Path.is_symlink, map(here.joinpath, folders)):
-            if not follow_links: passed_over.append((link, 'a linked folder: name it'))
+            if not follow_links: passed_over.append(
+                (link, 'a linked folder: name it, or follow links (--follow-links)'))
         first = seen.setdefault(os.path.realpath(folder), here)
         if first == here: yield from (here/name for name in names if name[0] != '.')
         else: folders.clear()

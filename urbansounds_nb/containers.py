@@ -41,7 +41,7 @@ def _find_samples(file):
         start += size + -size%align
     return 0, 0, 0
 
-# %% ../nbs/00d_containers.ipynb #a109e9ab
+# %% ../nbs/00d_containers.ipynb #3607627f
 def _after_tag(file):
     "Where the sound behind an ID3 tag begins (bytes)"
     sizes = zip(_peek(file, 6, 4), (21, 14, 7, 0))
@@ -50,10 +50,6 @@ def _after_tag(file):
     found = re.search(begins, _peek(file, start, 2**16))
     return start + found.start() if found else 0
 
-def _has_table(file, start):
-    "True for an MP3 whose first frame is a table with its length"
-    first = _peek(file, start, 2048)
-    return any(name in first for name in (b'Xing', b'Info', b'VBRI'))
 
 def _is_cut_ogg(file, size):
     "True for an Ogg file whose last page is cut, or not marked as the last"
@@ -111,7 +107,7 @@ def _sound_of(file, size, name, warnings):
     if kind == b'riff': head = head[:16] + size.to_bytes(8, 'little') + head[24:]
     return _View(file, start, size, head)
 
-# %% ../nbs/00d_containers.ipynb #e0c9b141
+# %% ../nbs/00d_containers.ipynb #bf69bb61
 class _Forward(sf.SoundFile):
     "Read once: soundfile seeks after each block, and fails in a FLAC of unknown length"
     def seekable(self): return False
@@ -119,8 +115,8 @@ class _Forward(sf.SoundFile):
 def _opened(view, name):
     "The file that soundfile reads"
     try:
-        file = _Forward(view)
-        if file.format != 'MP3' or _has_table(view.file, view.start): return file
+        file, first = _Forward(view), _peek(view.file, view.start, 2048)
+        if file.format != 'MP3' or re.search(b'Xing|Info|VBRI', first): return file
         view.more, view.at = 2**40, 0
         return _Forward(view)
     except sf.SoundFileError as e:

@@ -92,14 +92,16 @@ def make_folds(
             folds[rows] = fold
     return folds
 
-# %% ../nbs/00_dataset.ipynb #7a1fe6b8
-def _same_sounds(records, files, contents, places):
-    "Gives copies the recording of their original; returns their number"
+# %% ../nbs/00_dataset.ipynb #a6a00013
+def _same_sounds(found):
+    """Gives copies the recording of their original; returns their number
+
+    `found` has a record, its file, its content and its place in the source, each."""
     first, parent, n_copies = {}, {}, 0
     def root(x):
         while parent.setdefault(x, x) != x: x = parent[x]
         return x
-    for record, file, content, place in zip(records, files, contents, places):
+    for record, file, content, place in found:
         sound = content, record['audio'].get('start'), record['audio'].get('end')
         original, its_file, its_place = first.setdefault(sound, (record, file, place))
         if original['class'] != record['class']: raise DataError(printable(
@@ -109,7 +111,7 @@ def _same_sounds(records, files, contents, places):
             f'{place}: {record["slice_file_name"]} is in {its_place} too: keep one'))
         n_copies += original is not record
         parent[root((content,))] = root(record['fsID'])
-    for record in records: record['fsID'] = root(record['fsID'])
+    for record, *_ in found: record['fsID'] = root(record['fsID'])
     return n_copies
 
 def _checked_classes(names):
@@ -153,7 +155,7 @@ def _is_urbansound8k(rows):
     return all(fold in OFFICIAL_COUNTS and n <= OFFICIAL_COUNTS[fold][number]
                for (fold, number), n in counts.items())
 
-# %% ../nbs/00_dataset.ipynb #706793e0
+# %% ../nbs/00_dataset.ipynb #375a648e
 def load_clips(
     source='synthetic', # Folder, archive, list, Parquet file, Hub id, or `synthetic`
 )->ClipList:            # Records
@@ -165,8 +167,8 @@ def load_clips(
     is_hub = str(source) != 'synthetic' and not Path(source).expanduser().exists()
     if str(source) == 'synthetic':
         source = write_synthetic(cache_folder()/'synthetic-1')
-    rows, records, found = read_rows(source), [], []
-    is_urban, names = _is_urbansound8k(rows), Counter()
+    rows, found, names = read_rows(source), [], Counter()
+    is_urban = _is_urbansound8k(rows)
     parts = 'path', 'group', 'row'
     files = [tuple(row['audio'].get(part) for part in parts) for row in rows]
     audios = {} if is_urban else dict(zip(files, (row['audio'] for row in rows)))
@@ -174,10 +176,9 @@ def load_clips(
         measured = dict(zip(audios, pool.map(_measured, audios.values())))
     for row, file in zip(rows, files):
         digest, seconds = measured.get(file, ('', 0.))
-        for record in _records(row, seconds):
-            records.append(record)
-            found.append((file, digest or file, row['where']))
-    n_copies = _same_sounds(records, *zip(*found))
+        found += [(record, file, digest or file, row['where'])
+                  for record in _records(row, seconds)]
+    n_copies, records = _same_sounds(found), [record for record, *_ in found]
     labels, groups = ([record[c] for record in records] for c in ('class', 'fsID'))
     classes, folds = _checked_classes(labels), [record['fold'] for record in records]
     if not all(folds): folds = make_folds(groups, labels).tolist()
@@ -190,8 +191,7 @@ def load_clips(
     for n, what in ((len(records)-len(rows), 'more clips, from files longer than 4 s'),
                     (n_copies, 'clips are copies: one recording with their original')):
         if n: print(f'note: {n} {what}', file=sys.stderr)
-    embedded = is_urban and all(r['fsID'].isdecimal() and int(r['fsID']) in RECORDINGS
-                                for r in records)
+    embedded = is_urban and {*groups} <= {*map(str, RECORDINGS)}
     name = str(source) if is_hub else 'UrbanSound8K' if is_urban else 'own recordings'
     return ClipList(records, classes, 'embedded data' if embedded else name, embedded)
 
