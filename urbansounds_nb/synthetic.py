@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['CLASSES', 'RECORDINGS', 'synthesise', 'write_synthetic']
 
-# %% ../nbs/00a_synthetic.ipynb #f3c50119
+# %% ../nbs/00a_synthetic.ipynb #e9f6e5a0
+import io
 from inspect import signature
 from pathlib import Path
 import numpy as np, soundfile as sf, soxr
-from .core import csv_text, move_folder, staging_folder
+from .core import atomic_folder, csv_text
 
 # %% ../nbs/00a_synthetic.ipynb #e60806b6
 CLASSES = ('air_conditioner', 'car_horn', 'children_playing', 'dog_bark', 'drilling',
@@ -242,7 +243,7 @@ def _csv(recordings):
     header = 'slice_file_name fsID start end salience fold classID class'.split()
     return csv_text([header, *sorted(sum((r['rows'] for r in recordings), []))])
 
-# %% ../nbs/00a_synthetic.ipynb #79cfa515
+# %% ../nbs/00a_synthetic.ipynb #6abe5433
 def _write_recording(folder, r):
     "Make a recording, cut it into its slices and write them"
     rate, channels, bits = r['form']
@@ -253,7 +254,9 @@ def _write_recording(folder, r):
     for k, (name, _, _, _, _, fold, *_) in zip(r['slices'], r['rows']):
         piece = x[round(.5*k*rate):][:round(r['seconds']*rate)]
         path = folder/'audio'/f'fold{fold}'/name
-        sf.write(path, piece, rate, subtype=f'PCM_{bits}')
+        # Python's own writing says it when a disk is full
+        sf.write(file := io.BytesIO(), piece, rate, f'PCM_{bits}', format='WAV')
+        path.write_bytes(file.getvalue())
 
 def write_synthetic(
     folder,         # Where; made if it is missing
@@ -268,7 +271,7 @@ def write_synthetic(
         n_files = sum(1 for _ in folder.glob('audio/fold*/*.wav'))
         return n_files == 30*n_folds and (folder/table).read_bytes() == text
     if is_there(): return folder
-    with staging_folder(folder) as staging:
+    with atomic_folder(folder) as staging:
         if is_there(): return folder
         if folder.is_file() or folder.is_dir() and any(folder.iterdir()):
             raise FileExistsError(f'{folder}: not empty: delete it or name another')
@@ -276,5 +279,4 @@ def write_synthetic(
             (staging/sub).mkdir(parents=True)
         for recording in recordings: _write_recording(staging, recording)
         (staging/table).write_bytes(text)
-        move_folder(staging, folder)
     return folder
