@@ -352,7 +352,7 @@ def test_lists_as_people_write_them(tmp_path, name):
     assert clips.classes == ('cat', 'dog') and clips.itemgot('slice_file_name') == [f'{n}.wav' for n in range(10)]
     assert all(Path(clip['audio']['path']).is_file() for clip in clips) and clips[0]['end'] == .2
 
-TIMES = [('start', 'end'), ('Begin Time (s)', 'End Time (s)'), ('begin', 'finish'), ('START_SEC', 'END_SEC'), ('onset [s]', 'offset [s]'), ('t_start', 't_end'), ('start-seconds', 'stop-seconds'), ('from', 'to')]
+TIMES = [('start', 'end'), ('Begin Time (s)', 'End Time (s)'), ('begin', 'finish'), ('START_SEC', 'END_SEC'), ('onset [s]', 'offset [s]'), ('t_start', 't_end'), ('start-seconds', 'stop-seconds'), ('from', 'to'), ('segment_start', 'segment_end (s)'), ('xmin', 'xmax')]
 
 @pytest.mark.parametrize('names', TIMES, ids=str)
 @pytest.mark.parametrize('kind', ['a.csv', 'a.txt', 'a.jsonl', 'a.parquet', 'a.arrow'])

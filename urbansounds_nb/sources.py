@@ -14,18 +14,17 @@ from .archives import extract_archive
 from .audio import find_audio
 from .core import DataError, hub_errors, printable
 
-# %% ../nbs/00c_sources.ipynb #cd8ab4dd
+# %% ../nbs/00c_sources.ipynb #8bd87859
 _ALIASES = {
     'slice_file_name': 'slicefilename filename file filepath path audiofile audiopath '
                        'wavfile soundfile beginfile beginpath',
-    'class': 'class category label classname eventlabel target species annotation tag',
+    'class': 'class category label classname target species annotation tag',
     'fsID': 'fsid group srcfile recording recordingid',
-    'start': 'start onset starttime begin begintime timestart tstart tmin from',
-    'end': 'end offset endtime finish finishtime stop stoptime timeend tend tmax to',
+    'start': 'start onset starttime begin begintime timestart tstart tmin xmin from',
+    'end': 'end offset endtime finish finishtime stop timeend tend tmax xmax to',
     'fold': 'fold foldid cvfold', 'split': 'split subset partition',
     'salience': 'salience', 'shift': 'fileoffset'}
-_KINDS = dict.fromkeys(('fold', 'salience'), int)
-_KINDS |= dict.fromkeys(('start', 'end', 'shift'), float)
+_KINDS = {'fold': int, 'salience': int, 'start': float, 'end': float, 'shift': float}
 MAX_CLIPS = 250_000
 
 class _NoList(DataError): pass
@@ -35,8 +34,8 @@ def _refuse(where, what, kind=DataError):
 
 def _plain(name):
     "The name of a column without case, blanks, punctuation and the unit of seconds"
-    name = re.sub(r'[\W_]+(s|secs?|seconds)\W*$', '', str(name).strip().lower())
-    return re.sub(r'[\W_]', '', name)
+    affix = r'^(segment|clip|event)[\W_]+|[\W_]+(s|secs?|seconds)\W*$'
+    return re.sub(r'[\W_]', '', re.sub(affix, '', str(name).strip().lower()))
 
 def _known(names, path):
     "Our name of each column and its name there; what every row says of its table"
@@ -57,7 +56,7 @@ def _known(names, path):
     official = {'slicefilename', 'fsid', 'fold', *times} <= plain.keys()
     if not official: known.pop('salience', 0)
     used = {*known.values(), *(plain.get(key) for key in ('', 'audio', 'classid'))}
-    unused = [name for name in plain.values() if name not in used and not official]
+    unused = [name for name in names if name not in used and not official]
     return known, {'official': official, 'unused': unused}
 
 # %% ../nbs/00c_sources.ipynb #ed6e3265
@@ -190,11 +189,12 @@ def _stored_rows(path):
         if getattr(e, 'errno', None): raise
         _refuse(path, 'not Parquet or Arrow, or damaged: copy it again')
 
-# %% ../nbs/00c_sources.ipynb #637d9eff
+# %% ../nbs/00c_sources.ipynb #8816da53
 _SPLITS = set('train training test testing validation valid val dev eval evaluation '
               'data audio'.split())
 
 def _note(text): print(f'note: {printable(text)}', file=sys.stderr)
+
 
 def _is_output(path, folder):
     "Whether a file below a data folder is part of results or of an archive"
