@@ -3,9 +3,8 @@ import csv, errno, io, os, signal, subprocess, sys, time
 from pathlib import Path
 import pytest
 from urbansounds_nb import core
-from urbansounds_nb.core import (DataError, atomic_write, cache_folder, cli_errors, csv_text,
-    file_lock, hub_errors, hub_token, move_folder, optional_import, printable, run_jobs,
-    staging_folder)
+from urbansounds_nb.core import (DataError, atomic_folder, atomic_write, cache_folder, cli_errors,
+    csv_text, file_lock, hub_errors, hub_token, optional_import, printable, run_jobs)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,8 +36,15 @@ def test_a_folder_is_flushed_too(tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(os, 'sync', lambda: said.append('sync'))
     monkeypatch.setattr(os, 'fsync', lambda file: said.append('fsync'))
-    with staging_folder(tmp_path/'a') as partial: move_folder(partial, tmp_path/'a')
+    with atomic_folder(tmp_path/'a') as partial: (partial/'file').write_text('a')
     assert said == ['sync', 'fsync'] and [p.name for p in tmp_path.iterdir()] == ['a']
+
+def test_a_folder_that_fails_or_stays_empty_is_not_made(tmp_path):
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path/'a') as partial:
+        (partial/'file').write_text('a')
+        1/0
+    with atomic_folder(tmp_path/'a'): pass
+    assert [*tmp_path.iterdir()] == []
 
 def test_killed_while_it_writes(tmp_path):
     path = tmp_path/'a'

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['extract_archive']
 
-# %% ../nbs/00e_archives.ipynb #ef93ab94
+# %% ../nbs/00e_archives.ipynb #73950521
 import shutil, tarfile
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path, PurePosixPath
-from .core import DataError, move_folder, printable, staging_folder
+from .core import DataError, atomic_folder, printable
 
 # %% ../nbs/00e_archives.ipynb #46460b7c
 class _Member(tarfile.TarInfo):
@@ -39,7 +39,7 @@ def _extract(archive, folder, max_bytes, max_files):
     # Checksums of compressed files are at their end
     while archive.fileobj.read(2**20) and (max_bytes := max_bytes - 2**20) > 0: pass
 
-# %% ../nbs/00e_archives.ipynb #523f6a1c
+# %% ../nbs/00e_archives.ipynb #38aad8c1
 def extract_archive(
     path,                   # Path of a `.tar`, or one compressed by gzip, bzip2 or xz
     max_files:int=500_000,
@@ -50,7 +50,7 @@ def extract_archive(
     mark = folder/'.version'
     def is_there(): return mark.is_file() and mark.read_text() == version
     if is_there(): return folder
-    with staging_folder(folder) as staging:
+    with atomic_folder(folder) as staging:
         if is_there(): return folder
         try:
             with tarfile.open(path, tarinfo=_Member) as archive:
@@ -65,5 +65,4 @@ def extract_archive(
             raise DataError(printable(
                 f'{folder}: not made from {path.name}: move it away'))
         shutil.rmtree(folder, ignore_errors=True)
-        move_folder(staging, folder)
     return folder
