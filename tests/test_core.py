@@ -1,5 +1,5 @@
 "Plumbing: files survive kills, locks let one process in, workers end when they should, errors are one line"
-import csv, errno, io, os, signal, subprocess, sys, time
+import csv, errno, io, os, signal, subprocess, sys, threading, time
 from pathlib import Path
 import pytest
 from urbansounds_nb import core
@@ -38,6 +38,17 @@ def test_a_folder_is_flushed_too(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'fsync', lambda file: said.append('fsync'))
     with atomic_folder(tmp_path/'a') as partial: (partial/'file').write_text('a')
     assert said == ['sync', 'fsync'] and [p.name for p in tmp_path.iterdir()] == ['a']
+
+def test_ctrl_c_is_not_lost_while_the_embedded_data_are_made(tmp_path, monkeypatch):
+    "An exception in a callback of libsndfile is printed and forgotten; signals come in the main thread alone"
+    from urbansounds_nb import synthetic
+    write, threads = synthetic.sf.write, set()
+    def noted(*args, **kwargs):
+        threads.add(threading.current_thread())
+        write(*args, **kwargs)
+    monkeypatch.setattr(synthetic.sf, 'write', noted)
+    synthetic.write_synthetic(tmp_path/'embedded', n_folds=1)
+    assert threads and threading.main_thread() not in threads
 
 def test_a_folder_that_fails_or_stays_empty_is_not_made(tmp_path):
     with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path/'a') as partial:

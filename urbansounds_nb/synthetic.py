@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['CLASSES', 'RECORDINGS', 'synthesise', 'write_synthetic']
 
-# %% ../nbs/00a_synthetic.ipynb #e9f6e5a0
+# %% ../nbs/00a_synthetic.ipynb #2fdd6110
 import io
+from concurrent.futures import ThreadPoolExecutor
 from inspect import signature
 from pathlib import Path
 import numpy as np, soundfile as sf, soxr
@@ -243,7 +244,7 @@ def _csv(recordings):
     header = 'slice_file_name fsID start end salience fold classID class'.split()
     return csv_text([header, *sorted(sum((r['rows'] for r in recordings), []))])
 
-# %% ../nbs/00a_synthetic.ipynb #6abe5433
+# %% ../nbs/00a_synthetic.ipynb #f541eb91
 def _write_recording(folder, r):
     "Make a recording, cut it into its slices and write them"
     rate, channels, bits = r['form']
@@ -277,6 +278,8 @@ def write_synthetic(
             raise FileExistsError(f'{folder}: not empty: delete it or name another')
         for sub in ['metadata', *(f'audio/fold{k}' for k in range(1, n_folds + 1))]:
             (staging/sub).mkdir(parents=True)
-        for recording in recordings: _write_recording(staging, recording)
+        # In the main thread, Ctrl-C would be lost inside libsndfile's callbacks
+        with ThreadPoolExecutor(1) as pool:
+            for _ in pool.map(lambda r: _write_recording(staging, r), recordings): pass
         (staging/table).write_bytes(text)
     return folder
