@@ -22,12 +22,14 @@ from urbansounds_nb.audio import audio_bytes, read_audio, resample
 from urbansounds_nb.augment import Warp
 from urbansounds_nb.core import DataError, keep_memory
 from urbansounds_nb.crossval import cross_validate
-from urbansounds_nb.dataset import CLASSES, load_clips
+from urbansounds_nb.dataset import CLASSES, ClipList, load_clips
+from urbansounds_nb.devices import run_in_threads
 from urbansounds_nb.experiments import EXPERIMENTS
 from urbansounds_nb.export import OnnxClassifier, export_onnx
 from urbansounds_nb.features import prepare_features
 from urbansounds_nb.models import build_classifier, default_classifier
 from urbansounds_nb.predict import classify
+from urbansounds_nb.report import write_scores
 from urbansounds_nb.spectrogram import FRONT_ENDS, LogMel
 from urbansounds_nb.training import TrainingState, train_epoch
 from urbansounds_nb.transformer import AudioTransformer
@@ -45,12 +47,11 @@ def librosa_mel(wave, rate, front_end):
 def repeated(clips, n):
     "`n` records: the clips again and again; each copy has recordings and folds of its own"
     place = {fold: number for number, fold in enumerate(sorted({clip['fold'] for clip in clips}))}
-    records = clips[:1]*n
-    for i in range(n):
+    def record(i):
         copy, clip = i//len(clips), clips[i % len(clips)]
-        records[i] = clip | dict(slice_file_name=f'{copy}-{clip["slice_file_name"]}', fsID=f'{copy}-{clip["fsID"]}',
-                                 fold=1 + (copy*len(place) + place[clip['fold']]) % 10)
-    return records
+        return clip | dict(slice_file_name=f'{copy}-{clip["slice_file_name"]}', fsID=f'{copy}-{clip["fsID"]}',
+                           fold=1 + (copy*len(place) + place[clip['fold']]) % 10)
+    return ClipList(map(record, range(n)), clips.classes, clips.source, clips.embedded)
 
 
 def waves_of(data, n):
@@ -172,18 +173,18 @@ def preparation(data, quick):
 
 class Epochs:
     "Call it for an epoch of an experiment's training, on noise"
-    def __init__(self, name, n=512):
+    def __init__(self, name, n=512, device='cpu'):
         keep_memory()
         torch.manual_seed(0)
         experiment = EXPERIMENTS[name]
-        self.model = build_classifier(experiment.architecture, CLASSES).to(memory_format=torch.channels_last)
+        self.model = build_classifier(experiment.architecture, CLASSES).to(device, memory_format=torch.channels_last)
         self.augment, front_end = experiment.augmentation, self.model.front_end
         mel = torch.randn(n, front_end.n_mels, front_end.n_frames).mul(10).sub(40).half()
         data = SimpleNamespace(mel=mel, lengths=torch.full((n,), front_end.n_frames), labels=torch.arange(n) % 10,
                                classes=self.model.classes)
-        self.state = TrainingState(self.model, data, torch.arange(n), experiment.recipe)
+        self.state = TrainingState(self.model, data, torch.arange(n), experiment.recipe, self.augment)
 
-    def __call__(self): return train_epoch(self.state, 0, augment=self.augment)
+    def __call__(self): return train_epoch(self.state, 0)
 
 
 @contextmanager
@@ -270,6 +271,80 @@ def training(data, quick):
             compared('a step of AdamW, ResidualCNN', 'ms', 1000*fused, 1000*plain, 'not fused'),
             *(compared(f'share: {part}', '% of an epoch', share) for part, share in shares.items()),
             compared('share: not forward, loss, backward, step', '% of an epoch', 100-compute, bar=5.), *minutes(runs, quick)]
+
+
+def compiled_times(n, repeats):
+    "Seconds to compile the strong network; then, in turn, of its forward and backward pass as it is and compiled"
+    keep_memory()
+    mel, labels = torch.randn(n, 128, 173).mul(10).sub(40), torch.arange(n) % len(CLASSES)
+    def network(): return build_classifier('residual-cnn', CLASSES).to(memory_format=torch.channels_last).train()
+    def step(model):
+        model.zero_grad()
+        F.cross_entropy(model(mel), labels).backward()
+    plain, compiled = network(), torch.compile(network())
+    start = timed(lambda: step(compiled))
+    return start, *medians(repeats, lambda: step(plain), lambda: step(compiled))
+
+
+def compilation(data, quick):
+    "`torch.compile` on the CPU: forward and backward pass of the strong network"
+    rows, repeats = [], 2 if quick else 15
+    for threads in (1, os.cpu_count()):
+        start, plain, compiled = in_process(compiled_times, 32, repeats, threads=threads).value
+        rows += [compared(f'forward and backward, compiled, threads: {threads}', 'ms per clip', 1000*compiled/32, 1000*plain/32, 'not compiled', clips=32),
+                 compared(f'compilation, threads: {threads}', 's', start)]
+    return rows
+
+
+class Runs:
+    "Call it for some epochs of several trainings side by side on the device, recorded or not; with noise for clips"
+    def __init__(self, n_runs, capture, n):
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        def run():
+            epoch = Epochs('residual-cnn', n, device)
+            if not capture: epoch.state.replay.record = None
+            return epoch
+        self.runs, self.steps = [run() for _ in range(n_runs)], n_runs*-(-n//32)
+
+    def __call__(self, epochs=1):
+        def job(shared, run, tick): return [run() for _ in range(epochs)]
+        run_in_threads(job, [(run,) for run in self.runs], len(self.runs))
+        if torch.cuda.is_available(): torch.cuda.synchronize()
+
+
+def steps_per_second(n_runs, capture, n, repeats):
+    "Training steps per second, all runs together, after what is recorded was recorded"
+    runs = Runs(n_runs, capture, n)
+    runs(4)
+    seconds, = medians(repeats, runs)
+    return runs.steps/seconds, torch.cuda.max_memory_reserved()/2**20 if torch.cuda.is_available() else 0.
+
+
+def whole_protocol(source, folder, seeds, epochs):
+    "Ten folds from prepared data to `scores.csv`; memory of the GPU at most (MB)"
+    cross_validate(source, ('residual-cnn',), seeds, folder, epochs=epochs, progress=False)
+    write_scores(folder)
+    return torch.cuda.max_memory_reserved()/2**20 if torch.cuda.is_available() else 0.
+
+
+def gpu(data, quick):
+    "On a GPU: the loop of version 0.1, the recorded step, several runs at once; then the protocol itself"
+    if not (quick or torch.cuda.is_available()): raise DataError('no GPU that PyTorch can use: run this benchmark where there is one')
+    n, repeats, rows = (64, 1, []) if quick else (3200, 5, [])
+    plain, _ = in_process(steps_per_second, 1, False, n, repeats).value
+    for n_runs in (1, 4, 12):
+        ours, memory = in_process(steps_per_second, n_runs, True, n, repeats).value
+        rows += [compared(f'a step, recorded, runs at once: {n_runs}', 'ms per step', 1000/ours, 1000/plain, 'loop of version 0.1',
+                          6 if n_runs == 12 else None, 32), compared(f'memory of the GPU, runs at once: {n_runs}', 'MB', memory)]
+    with TemporaryDirectory() as folder:
+        place, clips = Path(folder)/'mels', 120 if quick else 8732
+        if any(Path(data).glob('part-*.parquet')): place, clips = data, None
+        else: in_process(write_repeated, data, place, clips)
+        for seeds, bar in ((1, 2.), (3, 5.)):
+            done = in_process(whole_protocol, place, Path(folder)/str(seeds), seeds, 2 if quick else 30)
+            rows += [compared(f'ten folds, 30 epochs, from prepared data to scores.csv, seeds: {seeds}', 'minutes', done.seconds/60, bar=None if quick else bar, clips=clips),
+                     compared(f'memory of the GPU, ten folds, seeds: {seeds}', 'MB', done.value)]
+    return rows
 
 
 class PublishedTransformer(nn.Module):

@@ -13,7 +13,7 @@ import torch
 from urbansounds_nb.core import DataError, atomic_write
 from urbansounds_nb.study import environment
 
-NAMES = 'front_end', 'preparation', 'training', 'attention', 'protocol', 'prediction', 'growth'
+NAMES = 'front_end', 'preparation', 'training', 'compilation', 'attention', 'protocol', 'prediction', 'growth', 'gpu'
 NUMBERS = 'clips', 'ours', 'baseline', 'ratio', 'bar'
 FIELDS = ('claim', 'measure', 'unit', 'clips', 'ours', 'baseline', 'against', 'ratio', 'bar', 'met', 'quick', 'threads',
           'load', 'version', 'commit', 'python', 'torch', 'machine')

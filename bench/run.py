@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from pathlib import Path
+import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import claims   # noqa: E402
 from measure import NAMES, as_table, read_bench, write_bench, write_readme   # noqa: E402
@@ -25,7 +26,7 @@ def main(arguments=None):
         if name not in NAMES: parser.error(f'unknown benchmark {name!r}: choose {", ".join(NAMES)}')
     load = getattr(os, 'getloadavg', lambda: [0.])()[0]
     with cli_errors():
-        for name in args.names or NAMES:
+        for name in args.names or [name for name in NAMES if name != 'gpu' or torch.cuda.is_available()]:
             path, before = Path(args.results)/f'{name}.csv', read_bench(args.results, name)
             if before and (args.quick or not before[0]['quick']):
                 print(f'{path}: measured before; remove it to measure again')
