@@ -78,6 +78,15 @@ def test_kinds_of_samples(exported):
         assert np.abs(onnx_classifier.predict_proba(same, 22050)-expected).max() < .02
     with pytest.raises(DataError): onnx_classifier.predict_proba(np.full(100, np.nan), 22050)
 
+@pytest.mark.parametrize('wave, rate', [
+    (np.zeros(0, np.float32), 22050), ([], 22050), (np.zeros((0, 2)), 22050), (torch.zeros(0), 44100), (np.ones((2, 3, 4)), 22050), ('dog.wav', 22050), (None, 22050),
+    *((np.ones(500, np.float32), rate) for rate in ('22050', None, 0, -1, .5, float('nan'), float('inf'), [22050], 3e6))])
+def test_no_samples_and_wrong_rates(exported, classifier, wave, rate):
+    "One line, as from the model in PyTorch"
+    for model in (OnnxClassifier(exported), classifier):
+        with pytest.raises(DataError) as refusal: model.predict_proba(wave, rate)
+        assert len(str(refusal.value).splitlines()) == 1
+
 @pytest.mark.parametrize('name', ['conv-transformer', 'transformer', 'sb-cnn', 'duration'])
 def test_other_networks(name, tmp_path):
     torch.manual_seed(0)

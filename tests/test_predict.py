@@ -10,7 +10,7 @@ from urbansounds_nb.audio import read_audio
 from urbansounds_nb.core import DataError
 from urbansounds_nb.models import build_classifier, default_classifier
 from urbansounds_nb.predict import (Prediction, Segment, as_json, as_text, classify, classify_each,
-    classify_stream, is_silence, merge_segments, print_predictions, summarise_segments)
+    classify_stream, classify_windows, is_silence, merge_segments, print_predictions, summarise_segments, Window, windows)
 from urbansounds_nb.synthetic import CLASSES, synthesise
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,6 +80,22 @@ def test_names_that_the_shell_leaves_alone(typed, dog, tmp_path):
     env = os.environ | {'HOME': str(tmp_path), 'URBANSOUNDS_CACHE': str(tmp_path/'cache')}
     done = typed('urbansounds_predict', '~/dog.wav', '', '-', env=env, input=None, stdin=open(dog, 'rb'))
     assert done.returncode == 1 and len(done.stdout.splitlines()) == 2 and "''" in done.stderr, done.stdout + done.stderr
+
+def test_linked_folders(typed, dog, tmp_path):
+    "Named and not read, unless they are asked for; a circle of links ends"
+    folder, other = tmp_path/'sounds', tmp_path/'elsewhere'
+    for place in (folder, other): place.mkdir()
+    shutil.copy(dog, folder/'a.wav')
+    shutil.copy(dog, other/'b.wav')
+    (folder/'link').symlink_to(other)
+    (other/'back').symlink_to(folder)
+    done = typed('urbansounds_predict', folder)
+    assert done.returncode == 1 and len(done.stdout.splitlines()) == 1
+    assert f'error: {folder/"link"}: a linked folder' in done.stderr and '--follow-links' in done.stderr
+    done = typed('urbansounds_predict', folder, '--follow-links', '--json')
+    assert done.returncode == 0 and 'link' not in done.stderr.replace(str(folder), ''), done.stderr
+    assert [strict(line)['name'] for line in done.stdout.splitlines()] == [str(folder/'a.wav'), str(folder/'link'/'b.wav')]
+    assert '--follow-links' in typed('urbansounds_predict', '--help').stdout
 
 def test_standard_input_through_a_pipe(typed, dog):
     script = Path(sys.executable).parent/'urbansounds_predict'
@@ -226,6 +242,33 @@ def test_chunks_of_every_shape():
     assert all(segments == same[0] for segments in same)
     for rate in ('44100', 0, None):
         with pytest.raises(DataError): list(classify_stream([DOG], rate))
+
+SOUND = DOG[:22050]
+WRONG = {
+    'no chunks': lambda: list(classify_stream(5, 22050)), 'no chunks at all': lambda: list(classify_stream(None, 22050)),
+    'a name as chunks': lambda: list(classify_stream('dog.wav', 22050)), 'samples as chunks': lambda: list(classify_stream(SOUND, 22050)),
+    'chunks of text': lambda: list(classify_stream(['x'], 22050)), 'a stream that ends at once': lambda: list(classify_stream([], 22050)),
+    'windows of no chunks': lambda: list(windows(5, 22050, 22050)), 'windows of a name': lambda: list(windows('a.wav', 22050, 22050)),
+    'windows of None': lambda: list(windows([None], 44100, 22050)), 'windows of 3 axes': lambda: list(windows([np.zeros((2, 3, 4))], 44100, 22050)),
+    'a length as text': lambda: list(windows([SOUND], 22050, 22050, length='4')), 'no length': lambda: list(windows([SOUND], 22050, 22050, length=0)),
+    'a hop of NaN': lambda: list(windows([SOUND], 22050, 22050, hop=float('nan'))), 'no segments': lambda: summarise_segments('x', []),
+    'nothing merged': lambda: summarise_segments('x', merge_segments([])), 'an empty window': lambda: is_silence(np.zeros(0), 22050),
+    'an empty window classified': lambda: classify_windows([Window(0., 0., SOUND[:0], 22050)], default_classifier())} | {
+    f'{rates}': lambda rates=rates: list(windows([SOUND], *rates))
+    for rate in ('22050', None, 0, -1, .5, float('nan'), float('inf'), [22050]) for rates in ((rate, 22050), (22050, rate))}
+
+@pytest.mark.parametrize('what', WRONG)
+def test_one_line_for_wrong_arguments(what):
+    with pytest.raises(DataError) as caught: WRONG[what]()
+    assert len(str(caught.value).splitlines()) == 1 and 'Error' not in str(caught.value)
+
+@pytest.mark.parametrize('rate', [22050, 44100])
+def test_windows_take_what_arrays_there_are(rate):
+    "Kinds and shapes of chunks, as `classify_stream` does"
+    wave = synthesise('dog_bark', 1, 5., rate)
+    same = [[window.wave for window in windows(chunks, rate, 22050)] for chunks in (
+        [wave], [wave.astype(float)], [np.stack([wave]*2, 1)], [torch.tensor(wave)], [list(map(float, wave))])]
+    for found in same[1:]: assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(found, same[0], strict=True))
 
 # --- level and silence
 

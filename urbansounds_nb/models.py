@@ -20,7 +20,7 @@ from .audio import as_mono_float32
 from .checkpoint import (
     checkpoint_errors, model_card, read_checkpoint, write_checkpoint)
 from .cnn import AudioCNN1D, DurationTable, ResidualCNN, SBCNN
-from .core import DataError, hub_errors, hub_token, printable
+from .core import DataError, hub_errors, hub_token
 from .rejection import MahalanobisDetector
 from .spectrogram import FRONT_ENDS, LogMel
 from .transformer import AudioTransformer, ConvTransformer
@@ -198,19 +198,29 @@ def save(self:AudioClassifier,
     write_checkpoint(path, self.state_dict(), header)
 
 # %% ../nbs/03a_models.ipynb #879307f2
+def _least_numbers(arguments, sizes):
+    "A network has more numbers than this: layers times features, or scaling and head"
+    largest = lambda x: max(map(largest, x)) if isinstance(x, tuple) else x
+    lists = [len(x) for x in arguments.values() if isinstance(x, tuple)]
+    layers = max([1, arguments.get('n_layers', 1), *lists])
+    return max(layers*max(map(largest, arguments.values()), default=0),
+               2*sizes['n_mels'] + sizes['n_classes'])
+
 def _build(header, tensors):
     "The model that a checked header describes, with the tensors of its file"
-    front_end, kind = LogMel(**header['front_end']), header['network']['class']
+    front_end, asked = LogMel(**header['front_end']), header['network']
     networks = {x.network.__name__: x.network for x in ARCHITECTURES.values()}
-    if kind not in networks: raise ValueError(f'unknown class {printable(kind)[:40]}')
+    if asked['class'] not in networks: raise ValueError('unknown class of network')
     as_tuple = lambda x: tuple(map(as_tuple, x)) if isinstance(x, list) else x
-    arguments = {x: as_tuple(y) for x, y in header['network']['arguments'].items()}
-    arguments |= _sizes(front_end, header['classes'])
+    sizes = _sizes(front_end, header['classes'])
+    own = {x: as_tuple(y) for x, y in asked['arguments'].items() if x not in sizes}
+    if _least_numbers(own, sizes) > sum(x.numel() for x in tensors.values()):
+        raise ValueError('it has fewer weights than the network')
     settings = {x: header[x] for x in ('name', *_THRESHOLDS) if x in header}
     detector = tensors.get('detector.means')
     with torch.device('meta'):
         if detector is not None: detector = MahalanobisDetector(*detector.shape)
-        network = networks[kind](**arguments)
+        network = networks[asked['class']](**own, **sizes)
         model = AudioClassifier(network, front_end, header['classes'],
                                 detector=detector, header=header, **settings)
     shapes = lambda some: {name: (x.shape, x.dtype) for name, x in some.items()}
