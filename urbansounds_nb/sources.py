@@ -14,7 +14,7 @@ from .archives import extract_archive
 from .audio import find_audio
 from .core import DataError, hub_errors, printable
 
-# %% ../nbs/00c_sources.ipynb #8bd87859
+# %% ../nbs/00c_sources.ipynb #f95c9b95
 _ALIASES = {
     'slice_file_name': 'slicefilename filename file filepath path audiofile audiopath '
                        'wavfile soundfile beginfile beginpath',
@@ -35,7 +35,7 @@ def _refuse(where, what, kind=DataError):
 def _plain(name):
     "The name of a column without case, blanks, punctuation and the unit of seconds"
     affix = r'^(segment|clip|event)[\W_]+|[\W_]+(s|secs?|seconds)\W*$'
-    return re.sub(r'[\W_]', '', re.sub(affix, '', str(name).strip().lower()))
+    return re.sub(r'[][ _.:()/-]', '', re.sub(affix, '', str(name).strip().lower()))
 
 def _known(names, path):
     "Our name of each column and its name there; what every row says of its table"
