@@ -2,6 +2,7 @@
 and on tensors without content, as on a card that nobody waits for, nothing is read back or copied from the processor"""
 from contextlib import nullcontext
 from copy import copy
+from threading import Thread
 from types import SimpleNamespace
 from unittest import mock
 import pytest
@@ -14,7 +15,8 @@ from urbansounds_nb.cnn import SBCNN, AudioCNN1D, DurationTable
 from urbansounds_nb import crossval
 from urbansounds_nb.crossval import cross_validate
 from urbansounds_nb.devices import run_in_threads, seeded
-from urbansounds_nb.experiments import ABLATIONS, EXPERIMENTS
+from urbansounds_nb.experiments import ABLATIONS, EXPERIMENTS, get_experiment
+from urbansounds_nb.features import load_source
 from urbansounds_nb.models import build_classifier
 from urbansounds_nb.training import Ensemble, Recipe, TrainingState, train_epoch
 
@@ -140,6 +142,18 @@ def test_threads_draw_what_each_would_draw_alone():
         torch.manual_seed(number)
         assert drawn == [*torch.rand(3), *torch.rand(3)]
     assert sorted(told) == sorted(got) == [*range(40)]
+
+def test_an_identity_draws_when_no_other_thread_does(three_folds, tmp_path):
+    "It builds the network, and so draws weights"
+    data = load_source(three_folds, 'mel64', progress=False)
+    thread = Thread(target=crossval.run_identity, args=(data, get_experiment('cnn1d')))
+    with seeded(3):
+        thread.start()
+        thread.join(.5)
+        drawn = torch.rand(3)
+    thread.join()
+    torch.manual_seed(3)
+    assert drawn.equal(torch.rand(3))
 
 def test_on_a_gpu_runs_share_a_process(tmp_path, monkeypatch):
     "The branch of `cross_validate` for a GPU, with a CPU that says it is one: as many runs as fit, the same files and numbers"

@@ -57,7 +57,7 @@ def _build(experiment, classes):
     return build_classifier(experiment.architecture, classes, **experiment.network)
 def run_identity(data, experiment:Experiment, threads:int=0)->dict:
     "All that can change a run's numbers; threads 0: as many as this process uses"
-    model = _build(experiment, data.classes)
+    with seeded(0): model = _build(experiment, data.classes)
     if model.front_end.settings != data.front_end.settings:
         raise DataError(f'{experiment.name} needs the front end {experiment.front_end}')
     def teacher(name):

@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 from tqdm.auto import tqdm
 from .core import DataError, atomic_write
 from .devices import (
-    RandomNumbers, Replay, autocast, cuda_graph)
+    RandomNumbers, Replay, autocast, cuda_graph, own_stream)
 
 # %% ../nbs/01b_training.ipynb #69874a13
 class Recipe:
@@ -244,6 +244,7 @@ def train_epoch(
     return total.item()/len(rows)
 
 # %% ../nbs/01b_training.ipynb #e3c342bd
+@own_stream()
 def train(
     model:nn.Module, # Trained in place; returns logits (or, in pre-training, the loss)
     data, # With `mel`, `lengths`, `labels` and `classes`
