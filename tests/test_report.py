@@ -253,3 +253,32 @@ def test_every_kind_of_run_is_in_the_spreadsheet(tmp_path):
     assert len(lines) == 60 + 30 + 10 and {line['source'] for line in lines} == {ROW['source']}
     assert {line['recipe'] for line in lines if line['experiment'] == 'ensemble-6'} == {''}
     assert {line['recipe'] for line in lines if line['experiment'] == 'residual-cnn'} == {'{"epochs": 3}'}
+
+# --- on a phone
+
+def test_a_table_that_goes_on_to_the_right_shows_it(tmp_path):
+    "A shadow at the right edge, gone at the end of the way; a table that fits has none"
+    import shutil as programs
+    path = next(filter(None, map(programs.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+    if not path: pytest.skip('chromium is not installed (Debian: apt-get install chromium)')
+    sync_api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed: it is part of the extra dev')
+    page_file = report(write(tmp_path/'runs', of('residual-cnn', (1, 2, 3)))).absolute().as_uri()
+    def edge(page):
+        "How much the colours differ in the last pixels of the table's box"
+        from PIL import Image
+        import io
+        box = page.locator('.wide').first.bounding_box()
+        clip = dict(x=box['x']+box['width']-30, y=box['y']+3, width=30, height=3)
+        pixels = np.asarray(Image.open(io.BytesIO(page.screenshot(clip=clip))).convert('L'), int)
+        return int(abs(pixels[:, -1]-pixels[:, 0]).max())
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=['--no-sandbox', '--disable-gpu'])
+        page = browser.new_page(viewport=dict(width=390, height=844))
+        page.goto(page_file)
+        assert edge(page) > 20
+        page.locator('.wide').first.evaluate('box => box.scrollLeft = box.scrollWidth')
+        assert edge(page) < 20
+        page.set_viewport_size(dict(width=1400, height=900))
+        page.reload()
+        assert edge(page) < 20
+        browser.close()

@@ -142,3 +142,21 @@ def test_wandb_is_gone(three_folds, tmp_path, play, tracking):
     done = subprocess.run([sys.executable, '-c', RUN.format(play=play, tracking=tracking), three_folds, tmp_path/'runs'], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and done.stderr.count('wandb: switched off') == 1, (done.stdout + done.stderr)[-2000:]
     for one, other in zip(undisturbed, read_results(tmp_path/'runs'), strict=True): assert one.logits.astype('float16').tobytes() == other.logits.astype('float16').tobytes()
+
+def test_a_home_that_cannot_be_written(three_folds, tmp_path):
+    "As in a container of an unknown user: everything is kept below the results, in silence"
+    code = f"""if True:
+        import os
+        from pathlib import Path
+        access = os.access
+        os.access = lambda path, *args, **how: not str(path).startswith('/nonexistent') and access(path, *args, **how)   # root may write anywhere
+        from test_tracking import tracked_run
+        tracked_run({str(three_folds)!r}, Path('runs'), 'offline', epochs=1)"""
+    # without the address of the process that keeps the runs of the tests before
+    env = {name: value for name, value in os.environ.items() if not name.startswith(('WANDB_', 'XDG_'))} | dict(MPLCONFIGDIR=str(tmp_path))
+    tests = os.path.dirname(os.path.abspath(__file__))
+    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=300, env=env | dict(HOME='/nonexistent', PYTHONPATH=tests))
+    assert done.returncode == 0 and 'INFO' not in done.stderr and 'wandb: switched off' not in done.stderr, done.stderr
+    kept = [Tracked(path) for path in (tmp_path/'runs'/'wandb').glob('offline-run-*')]
+    assert len(kept) == 3 and [artifact.type for run in kept for artifact in run.artifacts].count('model') == 1
+    assert not os.path.exists('/nonexistent')

@@ -130,13 +130,14 @@ _MEANING = (
     'the recordings that the official folds split. Oracle gap: what choosing the epoch '
     'on the test fold would add, never part of a score. Min/run: minutes of training.')
 _STYLE = xml.Style('''
-:root{color-scheme:light dark}
+:root{color-scheme:light dark}table{border-collapse:collapse}td{white-space:nowrap}
 body{font:16px/1.5 system-ui,sans-serif;max-width:72em;margin:auto;padding:0 1em 4em}
 nav{position:sticky;top:0;z-index:1;padding:.6em 0;background:Canvas}
 nav a{margin-right:1em;display:inline-block}
 section{scroll-margin-top:3em}figure,.wide{overflow-x:auto;scrollbar-width:thin}
-table{border-collapse:collapse}tr{border-bottom:1px solid #8886}
-td,th{padding:.3em .7em;text-align:right}td{white-space:nowrap}
+tr{border-bottom:1px solid #8886}td,th{padding:.3em .7em;text-align:right}
+.wide{background:linear-gradient(to left,Canvas 40%,#0000) right/2.5em 100% local,
+linear-gradient(to left,#8888,#0000) right/.8em 100% scroll;background-repeat:no-repeat}
 td:first-child,th:first-child{text-align:left;position:sticky;left:0;background:Canvas}
 figure{margin:1em 0;min-width:0}svg{width:100%;height:auto}pre{white-space:pre-wrap}
 .side{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24em),1fr))}
@@ -178,10 +179,8 @@ def report(
     parts['Confusion'] = [xml.Div(*(
         _figure(show_confusion, some, (6, 5.5), f'{printable(name)}, % of true class')
         for name, some in by_experiment(runs).items()), cls='side')]
-    parts['Origin'] = []
-    for key in 'source data code version commit python torch machine'.split():
-        text = f'{key}: {", ".join(values_of(runs, key))}'
-        parts['Origin'].append(xml.P(printable(text)))
+    parts['Origin'] = [xml.P(printable(f'{key}: {", ".join(values_of(runs, key))}'))
+        for key in 'source data code version commit python torch machine'.split()]
     parts['Comparisons'] += map(xml.P, mixtures(runs))
     title = printable(f'{path.absolute().parent.name}: {scored_on} clips')
     links = xml.Nav(*(xml.A(name, href=f'#{name}') for name in parts))
@@ -201,8 +200,7 @@ def write_scores(folder)->Path:
         for kind in KINDS:
             runs += (own := study.runs(kind))
             runs += [run for name in ENSEMBLES for run in combine(own, name)]
-        note = lambda run: dict(note=name_folds([run])*run.row['embedded'])
-        rows = [run.row | note(run) for run in runs]
+        rows = [r.row | dict(note=name_folds([r])*r.row['embedded']) for r in runs]
         keys = list(dict.fromkeys(key for row in rows for key in row))
         text = lambda cell: json.dumps(cell) if isinstance(cell, (dict, list)) else cell
         cells = [[text(row.get(key, '')) for key in keys] for row in rows]
@@ -217,7 +215,7 @@ def tracking_mode(wish:str='auto')->str:
     if wish not in modes: raise DataError(f'tracking {wish!r}: choose from {modes}')
     if wish != 'auto': return wish
     if os.environ.get('WANDB_MODE'): return os.environ['WANDB_MODE']
-    netrc = Path('~/.netrc').expanduser()
+    netrc = Path(os.path.expanduser('~/.netrc'))
     known = netrc.is_file() and 'api.wandb.ai' in netrc.read_text(errors='replace')
     return 'online' if known or os.environ.get('WANDB_API_KEY') else 'offline'
 
@@ -241,6 +239,9 @@ class Tracker:
         self.no_key = False
         # tracking must never cost a result, whatever goes wrong in it
         try:
+            if not os.access(os.path.expanduser('~'), os.W_OK):
+                for part in ('DATA', 'CACHE', 'CONFIG'): os.environ.setdefault(
+                    f'WANDB_{part}_DIR', str(self.folder.absolute()/'wandb'))
             import wandb
             self.folder.mkdir(parents=True, exist_ok=True)
             quiet = wandb.Settings(silent=True, console='off', init_timeout=60)
@@ -256,8 +257,7 @@ class Tracker:
         "Send the learning curve, the scores and the settings of one run"
         def write(to, wandb):
             for epoch in run.history: to.log(epoch)
-            numbers = {k: v for k, v in run.row.items() if isinstance(v, float)}
-            to.summary.update(numbers)
+            to.summary.update({k: v for k, v in run.row.items() if type(v) is float})
         name = '{experiment}-{scored_on}-fold{fold}-seed{seed}'.format(**run.row)
         self.log(name, run.row, write)
 
@@ -292,8 +292,8 @@ def summary(self:Tracker, runs, source):
             to.log({f'{name}/confusion': matrix})
         to.log({'sounds': [wandb.Audio(*s) for s in misclassified(runs, source)]})
         for row in summarise(runs):
-            numbers = [(k, v) for k, v in row.items() if isinstance(v, float)]
-            to.summary.update({f'{row["experiment"]}/{k}': v for k, v in numbers})
+            to.summary.update({f'{row["experiment"]}/{k}': v for k, v in row.items()
+                               if isinstance(v, float)})
         models = wandb.Artifact('models', 'model')
         for file in sorted(self.folder.glob('models/*')): models.add_file(str(file))
         to.log_artifact(models)

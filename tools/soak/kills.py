@@ -285,8 +285,9 @@ def disks(whole, source, mels, work):
     for size in (4, 2900, 5500, 6200):                                       # kB: for folders, less than a checkpoint, than two, than two and a model
         outcome = on_small_disk(size*1000, lambda disk, size=size: full_disk(size, 'urbansounds_crossval', lambda: same(whole, disk/'runs'), disk, **training(disk)))
         found[0][1].update([noted(outcome)])
-    for size in (4, 1000, 1671):                                             # the last: for all but the descriptions
-        outcome = on_small_disk(size*1000, lambda disk, size=size: full_disk(size, 'urbansounds_prepare', lambda: (disk/PART).read_bytes() == (mels/Path(PART).name).read_bytes(), disk, data=source, folder=disk/'mels'))
+    pages = -(-(mels/Path(PART).name).stat().st_size//4096)
+    for size in (4000, 1_000_000, 4096*pages):                               # bytes; the last: for all but the description
+        outcome = on_small_disk(size, lambda disk, size=size: full_disk(size, 'urbansounds_prepare', lambda: (disk/PART).read_bytes() == (mels/Path(PART).name).read_bytes(), disk, data=source, folder=disk/'mels'))
         found[1][1].update([noted(outcome)])
     def finished_there(disk):
         shutil.copytree(whole, disk/'runs')
