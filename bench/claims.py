@@ -276,6 +276,8 @@ def training(data, quick):
 def compiled_times(n, repeats):
     "Seconds to compile the strong network; then, in turn, of its forward and backward pass as it is and compiled"
     keep_memory()
+    # what an earlier process compiled would be found again
+    os.environ['TORCHINDUCTOR_FORCE_DISABLE_CACHES'] = '1'
     mel, labels = torch.randn(n, 128, 173).mul(10).sub(40), torch.arange(n) % len(CLASSES)
     def network(): return build_classifier('residual-cnn', CLASSES).to(memory_format=torch.channels_last).train()
     def step(model):

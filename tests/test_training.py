@@ -162,12 +162,12 @@ def test_a_recorded_step_trains_alike(network, tmp_path, capsys):
 
 @pytest.mark.gpu
 def test_runs_side_by_side_end_as_alone():
-    alone, together = {}, {}
     def work(shared, network, seed, tick): return (network, seed), on_a_gpu(network, seed)
-    for n_jobs, found in ((1, alone), (6, together)):
-        jobs = [(network, seed) for seed in range(3) for network in NETWORKS]
-        run_in_threads(work, jobs, n_jobs, None, lambda pair: found.update([pair]))
-    assert alone == together
+    def found(n_jobs):
+        results, jobs = [], [(network, seed) for seed in range(3) for network in NETWORKS]
+        run_in_threads(work, jobs, n_jobs, None, results.append)
+        return dict(results)
+    assert found(1) == found(6)
 
 class Forgetful(nn.Module):
     "Knows no lengths and has dropout before its normalisation"

@@ -142,7 +142,7 @@ def urbansounds_crossval(
     results:str='',           # Results folder; default: runs/NAME-OF-THE-DATA
     tracking:str='auto',      # wandb: auto, online, offline or disabled
     engine:str='local',       # local, or ray: the cluster of RAY_ADDRESS
-    jobs:int=0,               # Processes of this machine; default: one for each core
+    jobs:int=0,               # Runs at once; default: as many as cores, or as fit a GPU
     threads:int=1,            # Threads of each process
     gpus:float=0.,            # GPUs of each run on a cluster, also a fraction
 ):
