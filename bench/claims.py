@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile, record_function
 from urbansounds_nb.audio import audio_bytes, read_audio, resample
 from urbansounds_nb.augment import Warp
-from urbansounds_nb.core import DataError, keep_memory
+from urbansounds_nb.core import DataError, atomic_write, keep_memory
 from urbansounds_nb.crossval import cross_validate
 from urbansounds_nb.dataset import CLASSES, ClipList, load_clips
 from urbansounds_nb.devices import run_in_threads
@@ -401,6 +401,17 @@ def write_repeated(data, folder, n):
     return sum(clip['fold'] != 1 for clip in clips)
 
 
+def write_times(megabytes, repeats):
+    "Seconds of writing a file completely or not at all, flushed to the disk and not flushed"
+    content = os.urandom(int(megabytes*2**20))
+    with TemporaryDirectory() as folder:
+        def write():
+            with atomic_write(Path(folder)/'file') as file: file.write_bytes(content)
+        def unflushed():
+            with mock.patch('urbansounds_nb.core._sync'): write()
+        return medians(repeats, write, unflushed)
+
+
 def protocol(data, quick):
     "Ten folds at once, and one alone"
     n, cores = 120 if quick else 8732, os.cpu_count()
@@ -413,11 +424,13 @@ def protocol(data, quick):
         libraries = in_process(os.getpid, tree=True).megabytes
         models = sum(path.stat().st_size for path in (Path(folder)/'ten'/'models').iterdir())/2**20
     epochs, each = EXPERIMENTS['residual-cnn'].recipe.within(n_train).epochs, max(0., two.seconds-ten.seconds)
+    flushed = [compared(f'a file of {size:g} MB, flushed to the disk', 'ms', *(1000*seconds for seconds in write_times(size, 3 if quick else 31)), 'not flushed')
+               for size in (.02, 1.3, 6)]
     return [compared('ten folds of one epoch, with the start', 's', ten.seconds, clips=n),
             compared('ten folds, one epoch more', 's', each, clips=n), compared('epochs of the recipe', 'epochs', epochs),
             compared('the whole protocol', 'minutes', (ten.seconds + (epochs-1)*each)/60, bar=60., clips=n),
             compared(f'memory of ten folds in {cores} processes', 'MB', ten.megabytes, one.megabytes+models, 'one fold and the models', round(1/1.3, 3), n),
-            compared('of this, a process that has only loaded the libraries', 'MB', libraries)]
+            compared('of this, a process that has only loaded the libraries', 'MB', libraries), *flushed]
 
 
 def write_sounds(data, folder, n):

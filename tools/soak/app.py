@@ -40,6 +40,7 @@ def upload(client, content): return client.post('/gradio_api/upload', files={'fi
 
 def ask(address, content, patience=120):
     "What comes of one visit: the headline of the answer, 'full' where the queue takes no more, or what went wrong"
+    end = time.monotonic() + patience
     with httpx.Client(base_url=address, timeout=patience) as client:
         sent = upload(client, content)
         if sent.status_code != 200: return f'upload {sent.status_code}'
@@ -50,6 +51,7 @@ def ask(address, content, patience=120):
         headline, failed = '', ''
         with client.stream('GET', '/gradio_api/queue/data', params=dict(session_hash=visitor)) as lines:
             for line in lines.iter_lines():
+                if time.monotonic() > end: return f'no answer in {patience} s'         # the server's heartbeat alone would go on for ever
                 if not line.startswith('data:'): continue
                 message = json.loads(line[5:])
                 if message['msg'] in ('process_generating', 'process_completed') and not headline: headline = str(message['output'].get('data', [''])[:1])
