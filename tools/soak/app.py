@@ -3,7 +3,7 @@
 
     python tools/soak/app.py [--rounds 1000]
 """
-import argparse, contextlib, io, json, os, socket, subprocess, sys, tempfile, uuid
+import argparse, contextlib, io, json, os, socket, subprocess, sys, tempfile, time, uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
