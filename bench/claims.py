@@ -273,24 +273,55 @@ def training(data, quick):
             compared('share: not forward, loss, backward, step', '% of an epoch', 100-compute, bar=5.), *minutes(runs, quick)]
 
 
-def compiled_times(n, repeats):
-    "Seconds to compile the strong network; then, in turn, of its forward and backward pass as it is and compiled"
+def step_of_the_strong_network(n):
+    "(a new network, its forward and backward pass), for noise"
     keep_memory()
-    # what an earlier process compiled would be found again
-    os.environ['TORCHINDUCTOR_FORCE_DISABLE_CACHES'] = '1'
     mel, labels = torch.randn(n, 128, 173).mul(10).sub(40), torch.arange(n) % len(CLASSES)
     def network(): return build_classifier('residual-cnn', CLASSES).to(memory_format=torch.channels_last).train()
     def step(model):
         model.zero_grad()
         F.cross_entropy(model(mel), labels).backward()
+    return network, step
+
+
+def compiled_times(n, repeats):
+    "Seconds to compile the strong network; then, in turn, of its forward and backward pass as it is and compiled"
+    # what an earlier process compiled would be found again
+    os.environ['TORCHINDUCTOR_FORCE_DISABLE_CACHES'] = '1'
+    network, step = step_of_the_strong_network(n)
     plain, compiled = network(), torch.compile(network())
     start = timed(lambda: step(compiled))
     return start, *medians(repeats, lambda: step(plain), lambda: step(compiled))
 
 
+def layout_times(n, repeats):
+    "Seconds of forward and backward pass, with the channels behind and in front of the pixels in memory"
+    network, step = step_of_the_strong_network(n)
+    last, first = network(), network().to(memory_format=torch.contiguous_format)
+    return medians(repeats, lambda: step(last), lambda: step(first))
+
+
+def operator_shares(n, repeats):
+    "What forward and backward pass spend their time on, as PyTorch's profiler sees it (% of both)"
+    network, step = step_of_the_strong_network(n)
+    step(model := network())
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        for _ in range(repeats): step(model)
+    kinds = {'convolution_backward': 'convolutions, backward', 'conv': 'convolutions, forward',
+             'batch_norm': 'batch normalisation', 'threshold_backward': 'ReLU, backward', '': 'all else'}
+    shares = dict.fromkeys(kinds.values(), 0.)
+    for event in profile.key_averages():
+        shares[next(kind for part, kind in kinds.items() if part in event.key)] += event.self_cpu_time_total
+    return {kind: 100*time/sum(shares.values()) for kind, time in shares.items()}
+
+
 def compilation(data, quick):
-    "`torch.compile` on the CPU: forward and backward pass of the strong network"
+    "Forward and backward pass of the strong network on the CPU: what they consist of, memory format, `torch.compile`"
     rows, repeats = [], 2 if quick else 15
+    for kind, share in in_process(operator_shares, 32, repeats, threads=1).value.items():
+        rows.append(compared(f'operators: {kind}', '% of forward and backward', share))
+    last, first = in_process(layout_times, 32, repeats, threads=1).value
+    rows.append(compared('forward and backward, channels last', 'ms per clip', 1000*last/32, 1000*first/32, 'channels first', clips=32))
     for threads in (1, os.cpu_count()):
         start, plain, compiled = in_process(compiled_times, 32, repeats, threads=threads).value
         rows += [compared(f'forward and backward, compiled, threads: {threads}', 'ms per clip', 1000*compiled/32, 1000*plain/32, 'not compiled', clips=32),

@@ -27,6 +27,11 @@ def test_repeated_clips_can_be_prepared(tmp_path):
     assert 30 < claims.write_repeated('synthetic', tmp_path/'mels', 40) < 40
     assert list((tmp_path/'mels').glob('part-*.parquet'))
 
+def test_the_operators_of_a_step_have_names():
+    shares = claims.operator_shares(2, 1)
+    assert sum(shares.values()) == pytest.approx(100) and shares['convolutions, backward'] > shares['ReLU, backward'] > 0, shares
+    assert shares['convolutions, forward'] > 0 and shares['batch normalisation'] > 0, shares
+
 def test_several_trainings_at_once():
     steps, memory = claims.steps_per_second(2, True, 32, 1)
     assert steps > 0 and memory == 0

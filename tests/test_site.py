@@ -164,7 +164,7 @@ def address(site):
 def can_be_had(url):
     "Whether a file or a server gives what is at an address"
     try:
-        with urllib.request.urlopen(url, timeout=30) as answer: return bool(answer.read())
+        with urllib.request.urlopen(url, timeout=30) as answer: return bool(answer.read(1))
     except OSError: return False
 
 def opened(browser, size, problems, **settings):
@@ -174,8 +174,10 @@ def opened(browser, size, problems, **settings):
     page.on('console', lambda message: message.type in ('error', 'warning') and problems.append(f'{page.url}: {message.text}'))
     page.on('pageerror', lambda error: problems.append(f'{page.url}: {error}'))
     def failed(request):
-        # the browser gives up what it still waits for when a page is left: then it is asked for again, here
-        if not (request.failure == 'net::ERR_ABORTED' and can_be_had(request.url)):
+        # the browser gives up what it still waits for when a page is left: then it is asked for again, here, but for the
+        # messages of a Gradio queue, which have no end and are for one listener
+        given_up = request.failure == 'net::ERR_ABORTED' and '/queue/data?' not in request.url
+        if not (given_up and can_be_had(request.url)):
             problems.append(f'{page.url}: {request.url[:100]} failed: {request.failure}')
     page.on('requestfailed', failed)
     page.on('response', lambda answer: answer.status < 400 or answer.request.is_navigation_request() or problems.append(f'{answer.url}: {answer.status}'))

@@ -12,7 +12,7 @@ from lint_notebooks import GUIDE, ROOT, TABLE, lint, notebook_paths, with_table
 from readme import render
 
 BIN = Path(sys.executable).parent
-NOTEBOOK_SECONDS, PYTEST_SECONDS, WORKERS = 480, 1500, 2
+NOTEBOOK_SECONDS, PYTEST_SECONDS, TEST_SECONDS, WORKERS = 480, 1500, 300, 2
 CACHES = shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', '_proc', '_docs', 'runs', 'wandb', '*.partial')
 ENVIRONMENT = dict(
     os.environ, PATH=f'{BIN}{os.pathsep}{os.environ["PATH"]}', PYTHONUNBUFFERED='1', MPLBACKEND='agg', WANDB_MODE='offline',
@@ -91,7 +91,9 @@ def check_pytest():
     "Do the tests in tests/ pass?"
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder)/'report.xml'
-        status, _ = run(['pytest', 'tests', '-q', '-rs', '-n', str(WORKERS), '--dist', 'worksteal', f'--junitxml={report}'], PYTEST_SECONDS)
+        # a test that hangs is stopped, named and counted; the others go on
+        status, _ = run(['pytest', 'tests', '-q', '-rs', '-n', str(WORKERS), '--dist', 'worksteal',
+                         f'--timeout={TEST_SECONDS}', f'--junitxml={report}'], PYTEST_SECONDS)
         cases = list(ET.parse(report).iter('testcase')) if report.exists() else []
     outcomes = [{child.tag for child in case} for case in cases]
     counts = Counter('failed' if tags & {'failure', 'error'} else 'skipped' if 'skipped' in tags else 'passed' for tags in outcomes)
