@@ -305,12 +305,12 @@ def operator_shares(n, repeats):
     "What forward and backward pass spend their time on, as PyTorch's profiler sees it (% of both)"
     network, step = step_of_the_strong_network(n)
     step(model := network())
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+    with profile(activities=[ProfilerActivity.CPU]) as recorded:
         for _ in range(repeats): step(model)
     kinds = {'convolution_backward': 'convolutions, backward', 'conv': 'convolutions, forward',
              'batch_norm': 'batch normalisation', 'threshold_backward': 'ReLU, backward', '': 'all else'}
     shares = dict.fromkeys(kinds.values(), 0.)
-    for event in profile.key_averages():
+    for event in recorded.key_averages():
         shares[next(kind for part, kind in kinds.items() if part in event.key)] += event.self_cpu_time_total
     return {kind: 100*time/sum(shares.values()) for kind, time in shares.items()}
 

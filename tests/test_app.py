@@ -102,7 +102,7 @@ def test_a_street_with_a_pause_and_an_example(served, visit, sounds):
 
 @pytest.mark.parametrize('name, words', [('<i>song.wav', 'not readable as audio'), ('empty.wav', 'empty'), ('long.wav', 'longer than 20 s')])
 def test_bad_files_get_a_sentence(served, visit, sounds, name, words):
-    visit.allowed.append('Waveform load error|REQUEST_RANGE|status of 416|/gradio_api/file=.* failed$')   # the player cannot play what is no sound, and may still try when the page is left
+    visit.allowed.append('Waveform load error|REQUEST_RANGE|status of 416|: 416$|/gradio_api/file=.* failed$')   # the player cannot play what is no sound, and may still try when the page is left
     page = visit(served[0])
     page.wait_for_selector('input[type=file]', state='attached')
     drop(page, sounds/name)

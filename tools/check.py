@@ -12,7 +12,7 @@ from lint_notebooks import GUIDE, ROOT, TABLE, lint, notebook_paths, with_table
 from readme import render
 
 BIN = Path(sys.executable).parent
-NOTEBOOK_SECONDS, PYTEST_SECONDS, TEST_SECONDS, WORKERS = 480, 1500, 300, 2
+NOTEBOOK_SECONDS, PYTEST_SECONDS, TEST_SECONDS, WORKERS = 480, 1500, 600, 2
 CACHES = shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', '_proc', '_docs', 'runs', 'wandb', '*.partial')
 ENVIRONMENT = dict(
     os.environ, PATH=f'{BIN}{os.pathsep}{os.environ["PATH"]}', PYTHONUNBUFFERED='1', MPLBACKEND='agg', WANDB_MODE='offline',
