@@ -78,3 +78,31 @@ def test_a_terminal_that_knows_few_letters(tmp_path):
     done = subprocess.run([Path(sys.executable).parent/'urbansounds_predict', tmp_path], capture_output=True, env=os.environ | dict(PYTHONIOENCODING='cp1252', PYTHONUTF8='0'), timeout=120)
     said = done.stdout.decode('cp1252')
     assert done.returncode == 0 and 'siren.wav' in said and r'\u72ac' in said, done.stderr
+
+@pytest.mark.skipif(not hasattr(signal, 'pthread_kill'), reason='signals of POSIX')
+@pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_that_python_drops_is_heard(stop, tmp_path):
+    "A signal may arrive while an object is freed: what its handler raises there is printed and dropped by Python"
+    script = tmp_path/'script.py'
+    script.write_text(f'''
+import os, signal, time, weakref
+from urbansounds_nb.commands import command
+class Thing: pass
+@command('work')
+def work():
+    "Work"
+    thing = Thing()
+    def freed(_):
+        os.kill(os.getpid(), signal.{stop.name})
+        for _ in range(100): pass
+    callback = weakref.ref(thing, freed)
+    del thing
+    print('goes on', flush=True)
+    time.sleep(20)
+    print('finished')
+signal.signal(signal.SIGINT, signal.default_int_handler)
+work.main([])
+''')
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (1, 'goes on\n', 'stopped\n') and time.monotonic()-start < 15

@@ -7,13 +7,14 @@ __all__ = ['names', 'numbers', 'command', 'urbansounds_prepare', 'urbansounds_cr
            'urbansounds_predict', 'urbansounds_export', 'urbansounds_app']
 
 # %% ../nbs/91_commands.ipynb #550c1012
-import argparse, gc, signal, sys
+import argparse, gc, os, signal, sys
 from contextlib import contextmanager
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill, wrap
+from threading import Timer
 from time import strftime
 from tqdm import tqdm
 import urbansounds_nb
@@ -68,12 +69,18 @@ def _parser(function, example, groups):
 @contextmanager
 def _stoppable():
     "Ctrl-C and SIGTERM raise `KeyboardInterrupt`, unless they were ignored before"
-    before = {stop: signal.getsignal(stop) for stop in (signal.SIGINT, signal.SIGTERM)}
-    for stop, handler in before.items():
-        if handler != signal.SIG_IGN: signal.signal(stop, signal.default_int_handler)
+    stops, hook = (signal.SIGINT, signal.SIGTERM), sys.unraisablehook
+    stops = [stop for stop in stops if signal.getsignal(stop) != signal.SIG_IGN]
+    before = [signal.signal(stop, signal.default_int_handler) for stop in stops]
+    def again(lost):
+        if lost.exc_type is not KeyboardInterrupt: return hook(lost)
+        # Python drops what is raised while it frees an object; a moment later it is heard
+        Timer(.01, os.kill, (os.getpid(), stops[0])).start()
+    sys.unraisablehook = again
     try: yield
     finally:
-        for stop, handler in before.items(): signal.signal(stop, handler)
+        sys.unraisablehook = hook
+        for stop, handler in zip(stops, before): signal.signal(stop, handler)
 
 def command(
     example:str,  # A line to type

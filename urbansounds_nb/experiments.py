@@ -103,14 +103,12 @@ ABLATIONS = { # name -> what is trained
     'ablation-conv-stem': _transformer(n_layers=0),
     'ablation-attention': _transformer(rotary=False),
     'ablation-rotary': _transformer(),
-    'ablation-pretraining': _transformer(pretraining=_MASKED),
-}
+    'ablation-pretraining': _transformer(pretraining=_MASKED)}
 
 # %% ../nbs/04b_experiments.ipynb #7a2dd1b1
 ENSEMBLES = { # name -> (experiment, seed) of each member; None: one seed for all
     'ensemble-2': tuple((name, None) for name in _BOTH),
-    'ensemble-6': _SIX,
-}
+    'ensemble-6': _SIX}
 
 # %% ../nbs/04b_experiments.ipynb #b11f09bd
 def get_experiment(

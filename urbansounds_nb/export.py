@@ -140,8 +140,7 @@ def export_onnx(
     network, rate = WaveClassifier(classifier).eval(), classifier.front_end.sample_rate
     batch, samples = (torch.export.Dim(name, min=1) for name in ('batch', 'samples'))
     with _quiet():
-        model = torch.onnx.export(
-            network, (torch.zeros(2, 3*rate),), dynamo=True,
+        model = torch.onnx.export(network, (torch.zeros(2, 3*rate),), dynamo=True,
             dynamic_shapes=({0: batch, 1: samples},), input_names=['wave'],
             output_names=['probabilities', 'ood_distance'], verbose=False).model_proto
     texts = {name: text for name, text in classifier.header.items()

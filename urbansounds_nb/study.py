@@ -45,9 +45,7 @@ class Run:
         self.correct = self.logits.argmax(1) == self.labels
 
 # %% ../nbs/04d_study.ipynb #8980622f
-def run_metrics(
-    run:Run,
-)->dict:
+def run_metrics(run:Run)->dict:
     "Scores of a run (0 to 1), number of clips and epochs, and seconds of training"
     curve, found = [e['accuracy'] for e in run.history], scores(run.labels, run.logits)
     whole = ~np.isin(run.groups, list(SPLIT_RECORDINGS))

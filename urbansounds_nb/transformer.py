@@ -75,8 +75,7 @@ class Block(nn.Module):
         run = nn.Module.__call__
         if self.training and x.shape[1] > self.recompute_above:
             # nothing random is recomputed
-            run = partial(
-                checkpoint, use_reentrant=False, preserve_rng_state=False)
+            run = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
         x = x + self.dropout(run(self.attention, self.norms[0](x), keep))
         parts = self.norms[1](x).split(self.recompute_above, 1)
         outputs = [run(self.feed_forward, part) for part in parts]
@@ -128,8 +127,7 @@ class ConvTransformer(nn.Module):
         super().__init__()
         store_attr()
         strides = [2, 2] + [(2, 1)]*(len(channels)-2)
-        self.stem = nn.Sequential(
-            nn.Conv2d(1, channels[0], 3, 2, 1, bias=False),
+        self.stem = nn.Sequential(nn.Conv2d(1, channels[0], 3, 2, 1, bias=False),
             nn.BatchNorm2d(channels[0]), nn.ReLU(inplace=True),
             *map(ResidualBlock, (channels[0], *channels), channels, strides))
         self.inputs, self.norm = nn.Linear(channels[-1], width), nn.LayerNorm(width)
