@@ -74,7 +74,7 @@ def _stoppable():
     before = [signal.signal(stop, signal.default_int_handler) for stop in stops]
     def again(lost):
         if lost.exc_type is not KeyboardInterrupt: return hook(lost)
-        # Python drops what is raised while it frees an object; a moment later it is heard
+        # what is raised while an object is freed is dropped: raise it a moment later
         Timer(.01, os.kill, (os.getpid(), stops[0])).start()
     sys.unraisablehook = again
     try: yield
