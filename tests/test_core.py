@@ -341,6 +341,34 @@ def test_the_end_of_the_main_process_ends_its_workers(jobs, stop):
     assert errors == 'stopped\n' or stop == signal.SIGKILL      # Python cleans up and says so
     assert gone(everything)
 
+@pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_is_heard_while_workers_load(stop, tmp_path):
+    "The fork server needs seconds for the libraries, here ten"
+    (tmp_path/'slow.py').write_text("""
+import os, time
+if 'SLOW' in os.environ: time.sleep(10)
+def work(shared, number, tick): return number
+""")
+    process = python(f"""if True:
+        import os, signal, sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        import slow, torch
+        from urbansounds_nb.core import run_jobs
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        os.environ['SLOW'] = 'yes'
+        print('starts', flush=True)
+        try: run_jobs(slow.work, [(1,), (2,)], 2)
+        except KeyboardInterrupt: print('stopped', flush=True)
+    """)
+    assert process.stdout.readline() == 'starts\n'
+    time.sleep(2)
+    start = time.monotonic()
+    process.send_signal(stop)
+    assert process.stdout.readline() == 'stopped\n'
+    process.wait(30)
+    assert time.monotonic() - start < 2
+    os.killpg(process.pid, signal.SIGKILL)          # the fork server, which still loads
+
 def test_a_killed_worker_and_a_killed_fork_server(jobs):
     for which in 'worker', 'server':
         process = jobs('wait')

@@ -186,15 +186,15 @@ def keep_memory()->bool: # Whether the setting was made
 
 # %% ../nbs/90_core.ipynb #58785020
 @contextmanager
-def _starting():
-    "Processes start undisturbed by Ctrl-C, and do not run the user's script"
+def _starting(heard=False):
+    "Processes start without the user's script, and deaf to Ctrl-C unless it is `heard`"
     main, handlers, seen = sys.modules['__main__'], {}, []
     hidden = {name: getattr(main, name, None) for name in ('__file__', '__spec__')}
-    if current_thread() == main_thread() and hasattr(signal, 'pthread_sigmask'):
+    alone = current_thread() == main_thread() and hasattr(signal, 'pthread_sigmask')
+    if alone and not heard:
         for stop in (signal.SIGINT, signal.SIGTERM):
             handlers[stop] = signal.signal(stop, lambda number, _: seen.append(number))
-        # what is started inherits the mask
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) # inherited
     try:
         for name in hidden: setattr(main, name, None)
         yield
@@ -237,8 +237,8 @@ def _in_processes(function, jobs, n_jobs, shared, done, tick, threads):
     queue, first = context.SimpleQueue(), context.Process(target=int)
     pool = ProcessPoolExecutor(n_jobs, context, _start_worker, (shared, queue, threads))
     try:
-        with _starting(): first.start()
-        # an empty process: it starts when the libraries are loaded
+        # an empty process: it starts when the libraries are loaded, seconds from now
+        with _starting(heard=True): first.start()
         first.join()
         with _starting(): waiting = {pool.submit(_call, function, job) for job in jobs}
         while waiting:
