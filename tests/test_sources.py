@@ -570,6 +570,15 @@ def written(path, data):
 def with_lines(*rows, header=('path', 'class')): return lambda place: own(place/'x', {'a.csv': lines(header, *rows)})
 GOOD = [(f'{n}.wav', ('cat', 'dog')[n % 2]) for n in range(10)]
 
+def with_no_file(make):
+    "A good list, where something that is no file has the name of the last sound"
+    def built(place):
+        folder = with_lines(*GOOD)(place)
+        (folder/'9.wav').unlink()
+        make(folder/'9.wav')
+        return folder
+    return built
+
 REFUSED = {
     'nothing there': (lambda place: place/'nowhere', 'no such file or folder'),
     'no name': (lambda place: '', "'': 0 clips"),
@@ -586,6 +595,9 @@ REFUSED = {
     'a new line in a name': (with_lines(*GOOD[:-1], ('"9\n.wav"', 'dog')), 'slice_file_name is'),
     'outside': (with_lines(*GOOD[:-1], ('../9.wav', 'dog')), 'outside the folder'),
     'outside by a backslash': (with_lines(*GOOD[:-1], ('..\\..\\9.wav', 'dog')), 'outside the folder'),
+    'a pipe': (with_no_file(os.mkfifo), '9.wav is outside the folder or no file'),
+    'a device': (with_no_file(lambda path: path.symlink_to('/dev/zero')), '9.wav is outside the folder or no file'),
+    'a folder': (with_no_file(Path.mkdir), '9.wav is outside the folder or no file'),
     'no column for files': (with_lines(('a', 'dog'), header=('name', 'class')), 'no column `filename`'),
     'no column for classes': (with_lines(*GOOD, header=('path', 'colour')), 'no column `class`'),
     'a split': (with_lines(*((*row, 'train') for row in GOOD), header=('path', 'class', 'split')), 'cannot use a column `split`'),

@@ -104,10 +104,11 @@ def _place(folder, path, name, fold, where):
         f'{folder}/fold{fold}'), f'{folder}/audio'
     places = [os.path.join(base, name) for base in bases]
     file = os.path.normpath(next(filter(os.path.lexists, places), places[1]))
-    # a link inside the folder may lead out of it, a name may not
-    for inside in (file, real := os.path.realpath(file)):
-        if inside.startswith(folder + os.sep): return real
-    _refuse(where, f'{name} is outside the folder: give paths inside it')
+    real, below = os.path.realpath(file), folder + os.sep
+    # a link inside the folder may lead out of it, a name may not; a pipe has no end
+    is_file = os.path.isfile(real) or not os.path.exists(real)
+    if is_file and (file.startswith(below) or real.startswith(below)): return real
+    _refuse(where, f'{name} is outside the folder or no file: give files inside it')
 
 def _list_rows(path, folder):
     "A row for each line of a CSV, TSV or JSON Lines file"
@@ -125,8 +126,7 @@ def _list_rows(path, folder):
         where = f'{path}: line {number}'
         if None in line or None in line.values():
             _refuse(where, 'not as many values as in the header: correct it')
-        row = {ours: line.get(name, '') for ours, name in known.items()}
-        row = _checked(row, where)
+        row = _checked({key: line.get(name, '') for key, name in known.items()}, where)
         if (shift := row.pop('shift', None)) is not None and 'start' in row:
             row |= {'start': shift, 'end': round(shift+row['end']-row['start'], 6)}
         name = os.path.normpath(row['slice_file_name'].replace('\\', '/'))
