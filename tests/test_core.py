@@ -366,7 +366,7 @@ def work(shared, number, tick): return number
     process.send_signal(stop)
     assert process.stdout.readline() == 'stopped\n'
     process.wait(30)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 5             # of the eight that loading still takes
     os.killpg(process.pid, signal.SIGKILL)          # the fork server, which still loads
 
 def test_a_killed_worker_and_a_killed_fork_server(jobs):
