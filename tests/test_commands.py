@@ -98,11 +98,10 @@ def work():
     callback = weakref.ref(thing, freed)
     del thing
     print('goes on', flush=True)
-    time.sleep(20)
+    time.sleep(200)
     print('finished')
 signal.signal(signal.SIGINT, signal.default_int_handler)
 work.main([])
 ''')
-    start = time.monotonic()
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (1, 'goes on\n', 'stopped\n') and time.monotonic()-start < 15
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout, done.stderr) == (1, 'goes on\n', 'stopped\n')
