@@ -190,8 +190,8 @@ def _starting(heard=False):
     "Processes start without the user's script, and deaf to Ctrl-C unless it is `heard`"
     main, handlers, seen = sys.modules['__main__'], {}, []
     hidden = {name: getattr(main, name, None) for name in ('__file__', '__spec__')}
-    alone = current_thread() == main_thread() and hasattr(signal, 'pthread_sigmask')
-    if alone and not heard:
+    can_wait = current_thread() == main_thread() and hasattr(signal, 'pthread_sigmask')
+    if can_wait and not heard:
         for stop in (signal.SIGINT, signal.SIGTERM):
             handlers[stop] = signal.signal(stop, lambda number, _: seen.append(number))
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) # inherited
