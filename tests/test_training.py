@@ -8,7 +8,7 @@ from torch import nn
 from urbansounds_nb.augment import default_augmentation
 from urbansounds_nb.cnn import ResidualCNN
 from urbansounds_nb.core import DataError
-from urbansounds_nb.devices import run_in_threads, seeded
+from urbansounds_nb.devices import own_stream, run_in_threads, seeded
 from urbansounds_nb.training import Ensemble, Recipe, TrainingState, predict_logits, train, train_epoch
 from urbansounds_nb.transformer import AudioTransformer, ConvTransformer
 
@@ -130,6 +130,13 @@ def test_nothing_is_read_back_per_batch(monkeypatch):
 # --- on a GPU: pytest -m gpu
 
 @pytest.mark.gpu
+def test_a_recording_that_fails_stops_nothing(capsys):
+    state = TrainingState(NETWORKS['residual']().cuda(), toy(), ROWS, Recipe(epochs=2, batch_size=8), default_augmentation(N_MELS, N_FRAMES))
+    losses = [train_epoch(state, epoch) for epoch in range(2)]     # on the default stream, which cannot be recorded
+    assert 'not recorded' in capsys.readouterr().err and losses[1] < losses[0]*2
+
+@pytest.mark.gpu
+@own_stream()
 def test_a_gpu_is_never_waited_for_in_a_batch():
     def waits(batch_size):
         recipe, augment = Recipe(epochs=1, batch_size=batch_size), default_augmentation(N_MELS, N_FRAMES)

@@ -51,6 +51,12 @@ class RandomNumbers:
 
     def seed(self, number:int): self.own.manual_seed(number)
 
+    def renew(self):
+        "After a recording that failed, go on with a copy: these can no longer be drawn"
+        if self.own is self.default: return
+        self.own = self.own.clone_state()
+        self.default.graphsafe_set_state(self.own)
+
     @contextmanager
     def drawn(self):
         "Inside, everything random on the device is drawn from the numbers of this run"
@@ -104,6 +110,7 @@ class Replay:
         try: self.graph, self.result = self.record(lambda: function(self.rows))
         except RuntimeError as e:
             self.record, why = None, str(e).splitlines()[0]
+            self.numbers.renew()
             tqdm.write(f'note: this training is not recorded ({why})', file=sys.stderr)
         return self.graph is not None
 

@@ -34,7 +34,9 @@ class Experiment:
 # %% ../nbs/04b_experiments.ipynb #338e29ba
 _CNN = Recipe(epochs=100, max_examples=120_000, warmup_fraction=.25)
 _TRANSFORMER = Recipe(**_CNN.settings | dict(epochs=50, weight_decay=.05))
-_WIDE = Recipe(**_CNN.settings | dict(epochs=200, max_examples=1_200_000))
+_WIDE = Recipe(**_CNN.settings | dict(max_examples=280_000, batch_size=64))
+_CONV = Recipe(**_TRANSFORMER.settings | dict(batch_size=64))
+_STUDENT = Recipe(**_WIDE.settings | dict(max_examples=120_000))
 _CNN1D = Recipe(epochs=100, learning_rate=2e-3, weight_decay=.05)
 _CNN1D_128 = Recipe(**_CNN1D.settings | dict(max_examples=120_000))
 _TRANSFORMER_1D = Recipe(epochs=10, learning_rate=5e-4, weight_decay=.05)
@@ -45,7 +47,7 @@ _SB_CNN = Recipe(epochs=30, max_examples=50_000, batch_size=100, learning_rate=1
 _CHANGES = default_augmentation(128)
 _SB_CHANGES = Augmentation(Warp(roll=0., stretch=.21, scale=0., shift=.06, p=.5),
     Compressor(p=.2), BackgroundMix(p=.2))
-_BOTH = 'residual-cnn', 'conv-transformer'
+_BOTH = 'residual-cnn-wide', 'conv-transformer'
 _SIX = tuple((name, seed) for name in _BOTH for seed in range(3))
 
 EXPERIMENTS = { # name -> what is trained
@@ -53,8 +55,8 @@ EXPERIMENTS = { # name -> what is trained
     'residual-cnn-wide': Experiment('residual-cnn-wide', _WIDE, _CHANGES),
     'residual-cnn-wide-hop256': Experiment(
         'residual-cnn-wide-hop256', _WIDE, default_augmentation(128, 345)),
-    'conv-transformer': Experiment('conv-transformer', _TRANSFORMER, _CHANGES),
-    'distilled-cnn': Experiment('residual-cnn', _CNN, _CHANGES, _SIX),
+    'conv-transformer': Experiment('conv-transformer', _CONV, _CHANGES),
+    'distilled-cnn': Experiment('residual-cnn-wide', _STUDENT, _CHANGES, _SIX),
     'sb-cnn': Experiment('sb-cnn', _SB_CNN),
     'sb-cnn-augmented': Experiment('sb-cnn', _SB_CNN, _SB_CHANGES),
     'cnn1d': Experiment('cnn1d', _CNN1D, default_augmentation(64)),
