@@ -96,17 +96,17 @@ def test_pretraining_changes_the_network_and_resumes(tmp_path):
 
 def test_a_student_is_trained_after_its_teachers(taught):
     runs = Study(taught).runs()
-    assert {(run.row['experiment'], run.row['seed']) for run in runs} == {*ENSEMBLES['ensemble-6'], ('distilled-cnn', 0)}
+    assert {(run.row['experiment'], run.row['seed']) for run in runs} == {*ENSEMBLES['ensemble-6-wide'], ('distilled-cnn', 0)}
     student, = (run for run in runs if run.row['experiment'] == 'distilled-cnn')
-    assert [tuple(teacher[:2]) for teacher in student.row['teachers']] == list(ENSEMBLES['ensemble-6'])
+    assert [tuple(teacher[:2]) for teacher in student.row['teachers']] == list(ENSEMBLES['ensemble-6-wide'])
 
 def test_a_student_waits_for_its_teachers(data, tmp_path):
-    with pytest.raises(DataError, match='train residual-cnn with 1 seeds'): run_fold(data, get_experiment('distilled-cnn', **QUICK), 1, folder=tmp_path)
+    with pytest.raises(DataError, match='train residual-cnn-wide with 1 seeds'): run_fold(data, get_experiment('distilled-cnn', **QUICK), 1, folder=tmp_path)
 
 def test_teachers_are_what_their_names_say(data, taught):
     study, identity = Study(taught), run_identity(data, get_experiment('distilled-cnn', **QUICK))
     assert len(load_teachers(study, identity, 'test', 1).members) == 6
-    one, two = (study.model_path('residual-cnn', 'test', 1, seed) for seed in (0, 1))
+    one, two = (study.model_path('residual-cnn-wide', 'test', 1, seed) for seed in (0, 1))
     content = one.read_bytes()
     one.write_bytes(two.read_bytes())                                              # another seed
     with pytest.raises(DataError, match='not the teacher'): load_teachers(study, identity, 'test', 1)
@@ -114,8 +114,8 @@ def test_teachers_are_what_their_names_say(data, taught):
     longer = run_identity(data, get_experiment('distilled-cnn', epochs=2))         # of teachers with another recipe
     with pytest.raises(DataError, match='not the teacher'): load_teachers(study, longer, 'test', 1)
     # a model that was trained on the fold that the student is tested on
-    study.model_path('residual-cnn', 'test', 2, 0).write_bytes(content)
-    for name, seed in ENSEMBLES['ensemble-6'][1:]:
+    study.model_path('residual-cnn-wide', 'test', 2, 0).write_bytes(content)
+    for name, seed in ENSEMBLES['ensemble-6-wide'][1:]:
         study.model_path(name, 'test', 2, seed).write_bytes(study.model_path(name, 'test', 1, seed).read_bytes())
     with pytest.raises(DataError, match='not the teacher'): load_teachers(study, identity, 'test', 2)
 

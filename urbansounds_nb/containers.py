@@ -97,8 +97,7 @@ def _sound_of(file, size, name, warnings):
     if kind in (b'RIFF', b'RF64', b'FORM') and start and there > announced+1023 \
             and not is_chunk and not (announced and not after[0]):
         warnings.append(f'{name}: announces {announced} bytes, {there} were read')
-    elif kind not in (b'caff', b'riff') or announced < most:
-        return _View(file, 0, size)
+    elif kind not in (b'caff', b'riff') or announced < most: return _View(file, 0, size)
     n = 4 if kind in (b'RIFF', b'FORM') else 8
     at = 28 if kind == b'RF64' else start-n
     length = min(there + 24*(kind == b'riff'), 256**n-1)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'CITATION', 'OFFICIAL_COUNTS', 'SPLIT_RECORDINGS', 'ClipList', 'make_folds', 'load_clips', 'count_clips',
-           'validate_clips', 'show_folds', 'leaked_share', 'check_folds', 'CLASSES', 'HUB_ID', 'HUB_REVISION']
+           'validate_clips', 'leaked_share', 'check_folds', 'CLASSES', 'HUB_ID', 'HUB_REVISION']
 
 # %% ../nbs/00_dataset.ipynb #a309380e
 import csv, io, math, os, re, sys, unicodedata, warnings
@@ -237,26 +237,6 @@ def validate_clips(
         for fold, wanted in (counts or {}).items() if found.get(fold) != wanted]
 
 # %% ../nbs/00_dataset.ipynb #b98110e6
-def show_folds(
-    groups,         # The recording of each clip
-    folds,          # The fold of each clip
-    ax=None,        # Matplotlib axes
-    n_rows:int=20,  # Number of recordings
-    title:str='',
-):
-    "Each recording is a row, each of its clips a dot in the colour of its fold"
-    import matplotlib.pyplot as plt
-    ax, rows = ax or plt.gca(), defaultdict(list)
-    for group, fold in zip(groups, folds): rows[group].append(fold)
-    several = sorted(sorted(row) for row in rows.values() if len(row) > 1)
-    for y, row in enumerate(several[::max(1, len(several)//n_rows)][:n_rows]):
-        x = range(1, len(row)+1)
-        ax.scatter(x, [y]*len(row), c=row, cmap='tab10', vmin=1, vmax=10, s=40)
-    longest = max(map(len, several))
-    ax.set(xlabel='clip of the recording', ylabel='recording', title=title, yticks=[],
-        xticks=range(1, longest+1), xlim=(.5, longest+.5))
-    return ax
-
 def leaked_share(groups, test)->float:
     "Share (0 to 1) of the clips where `test` is True whose recording is also elsewhere"
     groups, test = np.asarray(groups), np.asarray(test, bool)

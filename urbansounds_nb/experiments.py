@@ -47,8 +47,8 @@ _SB_CNN = Recipe(epochs=30, max_examples=50_000, batch_size=100, learning_rate=1
 _CHANGES = default_augmentation(128)
 _SB_CHANGES = Augmentation(Warp(roll=0., stretch=.21, scale=0., shift=.06, p=.5),
     Compressor(p=.2), BackgroundMix(p=.2))
-_BOTH = 'residual-cnn-wide', 'conv-transformer'
-_SIX = tuple((name, seed) for name in _BOTH for seed in range(3))
+_BOTH, _BEST = (('residual-cnn'+x, 'conv-transformer') for x in ('', '-wide'))
+_SIX, _SIX_BEST = ([(a, n) for a in pair for n in range(3)] for pair in (_BOTH, _BEST))
 
 EXPERIMENTS = { # name -> what is trained
     'residual-cnn': Experiment('residual-cnn', _CNN, _CHANGES),
@@ -56,7 +56,7 @@ EXPERIMENTS = { # name -> what is trained
     'residual-cnn-wide-hop256': Experiment(
         'residual-cnn-wide-hop256', _WIDE, default_augmentation(128, 345)),
     'conv-transformer': Experiment('conv-transformer', _CONV, _CHANGES),
-    'distilled-cnn': Experiment('residual-cnn-wide', _STUDENT, _CHANGES, _SIX),
+    'distilled-cnn': Experiment('residual-cnn-wide', _STUDENT, _CHANGES, _SIX_BEST),
     'sb-cnn': Experiment('sb-cnn', _SB_CNN),
     'sb-cnn-augmented': Experiment('sb-cnn', _SB_CNN, _SB_CHANGES),
     'cnn1d': Experiment('cnn1d', _CNN1D, default_augmentation(64)),
@@ -109,8 +109,8 @@ ABLATIONS = { # name -> what is trained
 
 # %% ../nbs/04b_experiments.ipynb #7a2dd1b1
 ENSEMBLES = { # name -> (experiment, seed) of each member; None: one seed for all
-    'ensemble-2': tuple((name, None) for name in _BOTH),
-    'ensemble-6': _SIX}
+    'ensemble-2': [(name, None) for name in _BOTH], 'ensemble-6': _SIX,
+    'ensemble-2-wide': [(name, None) for name in _BEST], 'ensemble-6-wide': _SIX_BEST}
 
 # %% ../nbs/04b_experiments.ipynb #b11f09bd
 def get_experiment(

@@ -21,8 +21,8 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, update_bn
 from tqdm.auto import tqdm
 from .core import DataError, atomic_write
-from .devices import (
-    RandomNumbers, Replay, autocast, cuda_graph, own_stream)
+from .devices import RandomNumbers, Replay, autocast
+from .devices import cuda_graph, own_stream
 
 # %% ../nbs/01b_training.ipynb #69874a13
 class Recipe:
