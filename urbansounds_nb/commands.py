@@ -136,7 +136,7 @@ def urbansounds_prepare(
 def urbansounds_crossval(
     # `synthetic`, a folder, an archive, a Parquet file, a Hub id, or prepared data
     data:str='synthetic',
-    # residual-cnn, residual-cnn-wide, residual-cnn-wide-hop256, conv-transformer,
+    # residual-cnn, residual-cnn-wide, residual-cnn-hop256, conv-transformer,
     # distilled-cnn, sb-cnn, sb-cnn-augmented, cnn1d, cnn1d-mel128, cnn1d-native,
     # cnn1d-original, transformer, transformer-mel128, transformer-native, duration
     experiments:names=('residual-cnn', 'conv-transformer'),

@@ -53,8 +53,8 @@ _SIX, _SIX_BEST = ([(a, n) for a in pair for n in range(3)] for pair in (_BOTH, 
 EXPERIMENTS = { # name -> what is trained
     'residual-cnn': Experiment('residual-cnn', _CNN, _CHANGES),
     'residual-cnn-wide': Experiment('residual-cnn-wide', _WIDE, _CHANGES),
-    'residual-cnn-wide-hop256': Experiment(
-        'residual-cnn-wide-hop256', _WIDE, default_augmentation(128, 345)),
+    'residual-cnn-hop256': Experiment(
+        'residual-cnn-hop256', _CNN, default_augmentation(128, 345)),
     'conv-transformer': Experiment('conv-transformer', _CONV, _CHANGES),
     'distilled-cnn': Experiment('residual-cnn-wide', _STUDENT, _CHANGES, _SIX_BEST),
     'sb-cnn': Experiment('sb-cnn', _SB_CNN),

@@ -144,7 +144,7 @@ _WIDE = dict(widths=(24, 48, 96, 192))
 ARCHITECTURES = {name: Architecture(*parts) for name, *parts in (
     ('residual-cnn', ResidualCNN, 'mel128'),
     ('residual-cnn-wide', ResidualCNN, 'mel128', _WIDE),
-    ('residual-cnn-wide-hop256', ResidualCNN, 'mel128-hop256', _WIDE),
+    ('residual-cnn-hop256', ResidualCNN, 'mel128-hop256'),
     ('residual-cnn-mel64', ResidualCNN, 'mel64'),
     ('residual-cnn-zeropad', ResidualCNN, 'mel64-zeropad'),
     ('conv-transformer', ConvTransformer, 'mel128'),
