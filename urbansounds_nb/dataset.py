@@ -233,8 +233,8 @@ def validate_clips(
         other = first.setdefault(digest or name, name)
         if other != name: problems.append(f'{name}: the same sound as {other}')
     found = count_clips(clips)
-    return problems + [f'fold {fold}: {found.get(fold)} clips by class, not {wanted}'
-        for fold, wanted in (counts or {}).items() if found.get(fold) != wanted]
+    return problems + [f'fold {k}: {found.get(k, "no")} clips by class, not {wanted}'
+        for k, wanted in (counts or {}).items() if found.get(k) != wanted]
 
 # %% ../nbs/00_dataset.ipynb #b98110e6
 def leaked_share(groups, test)->float:
