@@ -60,6 +60,27 @@ def test_a_cluster_that_would_be_open_is_refused():
         ray_map(max, [(1,)], print)''')
     assert 'DataError: Ray was imported too early' in done.stderr and done.stdout == ''
 
+def test_a_cluster_that_loses_machines_goes_on(monkeypatch):
+    "Fewer cores than tasks that wait: a stand-in, since the real one takes half a minute to notice"
+    from contextlib import nullcontext
+    from types import SimpleNamespace
+    from urbansounds_nb import cluster
+    class Error(Exception): pass
+    sizes = iter([8, 2, 1, *[4]*99])
+    remote = lambda function: SimpleNamespace(options=lambda **_: SimpleNamespace(remote=function))
+    ray = SimpleNamespace(remote=remote, put=lambda x: x, get=lambda ended: ended, wait=lambda waiting: (waiting[:1], waiting[1:]),
+        cluster_resources=lambda: {'CPU': next(sizes)}, exceptions=SimpleNamespace(RayTaskError=Error, RayError=Error))
+    monkeypatch.setattr(cluster, 'ray_cluster', lambda: nullcontext(ray))
+    cluster.ray_map(lambda shared, n: shared*n, [(n,) for n in range(100)], (found := []).append, 2)
+    assert found == [2*n for n in range(100)]
+
+def test_teachers_arrive_once_from_several_workers(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+    from urbansounds_nb.crossval import _write
+    sent = {tmp_path/f'{n}': bytes(1_000_000) for n in range(6)}
+    with ThreadPoolExecutor(4) as pool: [*pool.map(_write, [sent]*4)]
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == sent
+
 def test_no_cluster_there(monkeypatch):
     from urbansounds_nb.cluster import ray_map
     monkeypatch.setenv('RAY_ADDRESS', 'nonsense')

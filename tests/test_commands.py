@@ -45,7 +45,8 @@ def test_wrong_options(typed, line):
     assert done.returncode == 1 and done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
     assert '--help' in done.stderr and '\x1b' not in done.stderr
 
-@pytest.mark.parametrize('line', ['urbansounds_report --results nothing', 'urbansounds_predict', 'urbansounds_predict a.wav --json --csv',
+@pytest.mark.parametrize('line', ['urbansounds_report --results nothing', 'urbansounds_predict', 'urbansounds_predict a.wav --json --csv', 'urbansounds_predict --mic --json',
+    'urbansounds_predict --mic a.wav', 'urbansounds_app --port 78600',
     'urbansounds_crossval --experiments nothing', 'urbansounds_crossval --seeds 0', 'urbansounds_crossval --experiments ,', 'urbansounds_report --scored-on x',
     'urbansounds_prepare --data nothing'])
 def test_what_cannot_be_done(typed, tmp_path, line):

@@ -60,6 +60,16 @@ def test_development_needs_the_ten_folds(data):
     refused(lambda: split(columns, 5, 'development'), 'fold 5', 'use validation')
     refused(lambda: split(data.columns, 1, 'development'), 'use validation')
 
+def test_a_misspelt_kind_scores_nothing(data, tmp_path):
+    refused(lambda: split(data.columns, 1, 'valid'), "'valid'", 'test, validation, development')
+    refused(lambda: run_fold(data, QUICK, 1, folder=tmp_path, scored_on='valid'), "'valid'")
+    assert not list(tmp_path.glob('predictions/*'))
+
+def test_folds_of_numpy_are_folds(tmp_path):
+    how = dict(experiments=['duration'], epochs=1, progress=False, n_jobs=1, folder=tmp_path)
+    first, = cross_validate(folds=np.array([3]), **how)
+    assert first.row['fold'] == 3 and [run.row['fold'] for run in cross_validate(folds=np.array([3, 1]), **how)] == [1, 3]
+
 def test_a_recording_on_both_sides(data, tmp_path):
     mixed = tiny()
     mixed.columns['fsID'][[0, -1]] = 'r0'
@@ -213,6 +223,13 @@ def test_the_header_of_another_run(folder):
         refused(Study(folder).runs, path_of(folder, 1).name)
         one.write(path_of(folder, 1))
         assert len(Study(folder).runs()) == 3 and two.row['fold'] == 2
+
+def test_damage_of_another_kind_is_told_before_training(folder, data, monkeypatch):
+    monkeypatch.setattr(crossval, 'load_source', lambda *args, **kwargs: data)
+    monkeypatch.setattr(crossval, '_run', lambda *_: pytest.fail('trained'))
+    spoilt = path_of(folder, 2, 'validation')
+    spoilt.write_bytes(spoilt.read_bytes()[:-9])
+    refused(lambda: cross_validate('tiny', ['cnn1d'], folder=folder, epochs=2, progress=False), spoilt.name)
 
 def test_predictions_of_other_clips(folder, data):
     "A run that is sound in itself, but scored the clips of another fold"

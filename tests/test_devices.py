@@ -155,6 +155,15 @@ def test_an_identity_draws_when_no_other_thread_does(three_folds, tmp_path):
     torch.manual_seed(3)
     assert drawn.equal(torch.rand(3))
 
+def test_a_processor_without_mkldnn(monkeypatch):
+    "Builds of PyTorch for Apple's processors have no such operator"
+    import platform
+    from urbansounds_nb.devices import hardware
+    monkeypatch.setattr(platform, 'machine', lambda: 'arm64')
+    monkeypatch.setattr(torch.backends.mkldnn, 'is_available', lambda: False)
+    monkeypatch.delattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', raising=False)
+    assert hardware('auto') == 'torch.float32'
+
 def test_on_a_gpu_runs_share_a_process(tmp_path, monkeypatch):
     "The branch of `cross_validate` for a GPU, with a CPU that says it is one: as many runs as fit, the same files and numbers"
     how = dict(experiments=['duration'], epochs=2, progress=False, folds=(1, 2, 3))

@@ -1,5 +1,5 @@
 "Experiments train what they say: one seed gives one result, students need their teachers, RESULTS_VERSION follows the numbers"
-import json, os
+import json, os, shutil
 from pathlib import Path
 import numpy as np
 import pytest
@@ -101,7 +101,18 @@ def test_a_student_is_trained_after_its_teachers(taught):
     assert [tuple(teacher[:2]) for teacher in student.row['teachers']] == list(ENSEMBLES['ensemble-6-wide'])
 
 def test_a_student_waits_for_its_teachers(data, tmp_path):
-    with pytest.raises(DataError, match='train residual-cnn-wide with 1 seeds'): run_fold(data, get_experiment('distilled-cnn', **QUICK), 1, folder=tmp_path)
+    with pytest.raises(DataError, match='train residual-cnn-wide seed 0'): run_fold(data, get_experiment('distilled-cnn', **QUICK), 1, folder=tmp_path)
+
+def test_a_teacher_without_its_model_is_named_before_training(data, taught, tmp_path, monkeypatch):
+    folder = shutil.copytree(taught, tmp_path/'results')
+    study = Study(folder)
+    study.path('distilled-cnn', 'test', 1, 0).unlink()
+    lost = study.model_path('conv-transformer', 'test', 1, 2)
+    lost.unlink()
+    monkeypatch.setattr(crossval, 'load_source', lambda *args, **kwargs: data)
+    monkeypatch.setattr(crossval, '_run', lambda *_: pytest.fail('trained'))
+    with pytest.raises(DataError, match=f'{lost.name}: missing'):
+        cross_validate('tiny', ['distilled-cnn'], 1, folder, (1,), **QUICK, n_jobs=1, progress=False)
 
 def test_teachers_are_what_their_names_say(data, taught):
     study, identity = Study(taught), run_identity(data, get_experiment('distilled-cnn', **QUICK))

@@ -42,6 +42,16 @@ def test_every_flipped_byte_is_noticed_or_harmless(prepared, copy):
         else: assert found.digest == data.digest and torch.equal(found.mel, data.mel), place
     assert refused > 50
 
+@pytest.mark.parametrize('error', [OSError(24, 'Too many open files'), PermissionError(13, 'Permission denied'), pa.ArrowMemoryError('realloc')])
+def test_what_is_no_damage_is_not_called_so(copy, monkeypatch, error):
+    "Nobody may delete sound data because of it"
+    def fail(*args, **kwargs): raise error
+    monkeypatch.setattr(pq, 'read_schema', fail)
+    with pytest.raises(type(error)): load_features(copy)
+
+def test_prepared_data_in_another_front_end(prepared):
+    with pytest.raises(DataError, match='n_mels 64, not 128'): prepare_features(prepared, 'mel128', progress=False)
+
 def test_a_part_cut_off_is_made_again(three_folds, copy, prepared):
     part = copy/'part-00000.parquet'
     part.write_bytes(part.read_bytes()[:9000])

@@ -160,6 +160,21 @@ def test_folds_5_to_9_alone():
 
 # --- comparisons
 
+def test_validation_is_called_validation():
+    "Its fold 5 is scored on other clips, so there is no score of folds 5 to 9"
+    runs = official('residual-cnn', scored_on='validation')
+    assert name_folds(runs) == 'all ten folds of UrbanSound8K, from 8-bit log-mel pictures, scored on validation clips'
+    assert summarise(runs)[0]['accuracy_5_to_9'] is None and '–' in score_table(runs)
+
+def test_many_recordings_need_little_memory():
+    import tracemalloc
+    groups, right = np.arange(20_000), np.random.default_rng(0).random((2, 20_000)) < .7
+    tracemalloc.start()
+    low, high = bootstrap_interval(right[0], groups)
+    _, p = paired_test(*right, groups)
+    assert low < right[0].mean() < high and 0 < p <= 1 and tracemalloc.get_traced_memory()[1] < 2e7
+    tracemalloc.stop()
+
 def test_p_values_are_corrected_and_say_so():
     runs = BOTH + of('duration', share=.4)
     pairs, clips = compare(runs), {name: some for name, some in by_experiment(runs).items()}

@@ -239,7 +239,7 @@ def test_a_dataset_dict(table, clips, tmp_path):
     (tmp_path/'copy'/'train'/'cache-123.arrow').write_bytes(b'not data')
     assert_same(load_clips(tmp_path/'copy'), clips)
 
-@pytest.mark.parametrize('source, revision', [(HUB_ID, HUB_REVISION), (f'{HUB_ID}@abc123', 'abc123'), ('someone/else', None)])
+@pytest.mark.parametrize('source, revision', [(HUB_ID, HUB_REVISION), (f'{HUB_ID}@abc123', 'abc123'), ('someone/else', None), ('someone/else@refs/pr/1', 'refs/pr/1'), ('someone/else@v1.0-rc', 'v1.0-rc')])
 def test_the_hub(table, clips, tmp_path, monkeypatch, source, revision):
     import huggingface_hub
     (tmp_path/'data').mkdir()

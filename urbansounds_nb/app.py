@@ -211,7 +211,7 @@ class _Guard:
     "Refuses other origins, foreign names and too much data; cleans up after uploads"
     def __init__(self, app, host, folder, most):
         self.app, self.folder, self.most = app, folder, most
-        self.names = {'localhost', host, socket.gethostname().lower()}
+        self.names = {'localhost', host.lower(), socket.gethostname().lower()}
         self.uploads = self.received = 0
 
     def is_foreign(self, headers):
@@ -285,8 +285,8 @@ def running(
             state_session_capacity=32, css=STYLE, quiet=True, prevent_thread_lock=True,
             share=False, footer_links=[], run_history=False, ssr_mode=False, pwa=False,
             mcp_server=False, enable_monitoring=False)
-        except OSError: raise DataError(f'{host}, port {port}: taken, or no address '
-            'of this machine: give another --port or --host') from None
+        except (OSError, OverflowError): raise DataError(f'{host}, port {port}: taken, '
+            'or no address of this machine: give another --port or --host') from None
         gc.freeze()  # what is there now is no garbage, and need not be looked at
         try: yield page.local_url
         finally:

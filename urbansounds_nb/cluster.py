@@ -55,7 +55,7 @@ def ray_map(
         try:
             while True:
                 room = max(2, int(2*ray.cluster_resources().get('CPU', 1)/cpus))
-                new = islice(jobs, room - len(waiting))
+                new = islice(jobs, max(0, room - len(waiting)))
                 waiting += [call.remote(place, *job) for job in new]
                 if not waiting: return
                 ended, waiting = ray.wait(waiting)

@@ -167,8 +167,7 @@ def urbansounds_crossval(
     except KeyboardInterrupt: raise KeyboardInterrupt(
         f'stopped: what is finished is kept in {results}; the same command continues'
         ) from None
-    runs = urbansounds_report(results, scored_on)
-    tracker.summary(runs, data)
+    tracker.summary(urbansounds_report(results, scored_on), data)
 
 # %% ../nbs/91_commands.ipynb #fac4baa2
 @command('urbansounds_report --results runs/UrbanSound8K', 'report',
@@ -216,11 +215,13 @@ def urbansounds_predict(
     keep_memory()
     classifier = models.load_classifier(checkpoint or None, revision or None)
     if card: return print(models.model_card(classifier.header).split('---\n')[2])
+    if mic+json+csv > 1: raise DataError('--mic, --json or --csv: choose only one')
+    if mic == bool(files): raise DataError(('two sources' if mic else 'no sound')
+        + ' given: name files or folders, or use --mic')
     if mic:
         heard = predict.classify_stream(microphone(), 44100, classifier, hop)
         for segment in heard: print(predict.as_text(segment), flush=True)
-    if json and csv: raise DataError('--json and --csv exclude each other: choose one')
-    if not files: raise DataError('no sound given: name files or folders, or use --mic')
+        return
     how = hop, 'json' if json else 'csv' if csv else 'text', follow_links
     if predict.print_predictions(files, classifier, *how): sys.exit(1)
 

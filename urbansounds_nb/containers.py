@@ -44,8 +44,7 @@ def _find_samples(file):
 # %% ../nbs/00d_containers.ipynb #3607627f
 def _after_tag(file):
     "Where the sound behind an ID3 tag begins (bytes)"
-    sizes = zip(_peek(file, 6, 4), (21, 14, 7, 0))
-    start = 10 + sum(byte << n for byte, n in sizes)
+    start = 10 + sum(byte << n for byte, n in zip(_peek(file, 6, 4), (21, 14, 7, 0)))
     begins = rb'fLaC|RIFF|OggS|\xff[\xe2\xe3\xf2-\xf5\xfa-\xfd]'
     found = re.search(begins, _peek(file, start, 2**16))
     return start + found.start() if found else 0

@@ -21,7 +21,7 @@ from .devices import hardware, run_in_threads, runs_at_once, seeded
 from urbansounds_nb.experiments import (ABLATIONS, DEVELOPMENT_FOLDS, Experiment,
     get_experiment)
 from .features import load_source
-from .models import AudioClassifier, build_classifier
+from .models import AudioClassifier
 from .spectrogram import same_probe
 from .study import (KINDS, RESULTS_VERSION, Run, Study, environment,
     identity_digest, run_key, run_metrics, short_digest)
@@ -32,6 +32,7 @@ from .transformer import MaskedSpectrogramModel
 def _list(items): return ', '.join(map(str, items))
 def split(columns:dict, fold:int, scored_on:str='test')->tuple:
     "Rows to train on and rows to score; `DataError` if a recording has clips in both"
+    _check(scored_on)
     folds, present = columns['fold'], sorted(set(columns['fold'].tolist()))
     if fold not in present or len(present) == 1: raise DataError(
         f'fold {fold} cannot be held out: the data have fold {_list(present)}')
@@ -53,16 +54,13 @@ def split(columns:dict, fold:int, scored_on:str='test')->tuple:
     return torch.from_numpy(train_rows), torch.from_numpy(rows)
 
 # %% ../nbs/04_crossval.ipynb #82d90a67
-def _build(experiment, classes):
-    return build_classifier(experiment.architecture, classes, **experiment.network)
 def run_identity(data, experiment:Experiment, threads:int=0)->dict:
     "All that can change a run's numbers; threads 0: as many as this process uses"
-    with seeded(0): model = _build(experiment, data.classes)
+    with seeded(0): model = experiment.build(data.classes)
     if model.front_end.settings != data.front_end.settings:
         raise DataError(f'{experiment.name} needs the front end {experiment.front_end}')
-    def teacher(name):
-        other = get_experiment(name, *experiment.length)
-        return identity_digest(run_identity(data, other, threads))
+    teacher = lambda name: identity_digest(run_identity(
+        data, get_experiment(name, *experiment.length), threads))
     return json.loads(json.dumps(dict(data=data.digest, code=RESULTS_VERSION,
         front_end=model.front_end.settings, probe=data.front_end.probe(),
         network=model.network_settings, recipe=experiment.recipe.settings,
@@ -70,11 +68,6 @@ def run_identity(data, experiment:Experiment, threads:int=0)->dict:
         pretraining=experiment.pretraining and experiment.pretraining.settings,
         teachers=[(name, seed, teacher(name)) for name, seed in experiment.teachers],
         threads=threads or torch.get_num_threads())))
-
-# %% ../nbs/04_crossval.ipynb #130a1964
-def _unfinished(folder, stem, digest, precision):
-    digest = short_digest(digest, torch.__version__, hardware(precision))
-    return folder/'unfinished'/f'{stem}-{digest}.safetensors'
 
 # %% ../nbs/04_crossval.ipynb #20868705
 def _note_epoch(data, rows, recipe, news, tick):
@@ -95,7 +88,7 @@ def load_teachers(study:Study, identity:dict, scored_on:str, fold:int):
     for name, seed, digest in identity['teachers']:
         path = study.model_path(name, scored_on, fold, seed)
         if not path.exists(): raise DataError(f'{path}: missing, and a student learns '
-            f'from it: train {name} with {seed+1} seeds in this results folder first')
+            f'from it: copy it, or remove its predictions and train {name} seed {seed}')
         models.append(AudioClassifier.load(path))
         row = models[-1].header.get('results') or {}
         known = *run_key(row), identity_digest(row)
@@ -110,7 +103,7 @@ def _train(data, experiment, rows, recipe, seed, checkpoint, digest, **options):
     how, before = dict(seed=seed, identity=digest), experiment.pretraining
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     with seeded(seed):
-        model = _build(experiment, data.classes)
+        model = experiment.build(data.classes)
         task = before and MaskedSpectrogramModel(model.standardise, model.network)
     model.standardise.fit(data.mel, rows)
     model.to(device)
@@ -131,13 +124,14 @@ def run_fold(
 )->Run:                     # Also written to the folder, with its model
     "Train and score one run, unless it is finished; interrupted work continues"
     if isinstance(experiment, str): experiment = get_experiment(experiment)
-    study, name = Study(folder), experiment.name
+    study, name, fold, seed = Study(folder), experiment.name, int(fold), int(seed)
     train_rows, rows = split(data.columns, fold, scored_on)
     source = study.admit(data)
     recipe = experiment.recipe.within(len(train_rows))
     identity, key = run_identity(data, experiment), (name, scored_on, fold, seed)
     path, digest = study.path(*key), identity_digest(identity)
-    checkpoint = _unfinished(study.folder, path.stem, digest, recipe.precision)
+    stamp = short_digest(digest, torch.__version__, hardware(recipe.precision))
+    checkpoint = study.folder/'unfinished'/f'{path.stem}-{stamp}.safetensors'
     with file_lock(checkpoint.with_name(path.stem)):
         if path.exists():
             study.check(run := study.read_run(path), identity)
@@ -178,12 +172,17 @@ def _plan(data, chosen, pairs, folds, study, scored_on, threads):
     for one in data.values(): study.admit(one)
     who = {name: run_identity(data[one.front_end], one, threads)
            for name, one in chosen.items()}
-    runs = [run for run in study.runs(scored_on) if run.row['experiment'] in chosen]
+    kept = {kind: study.runs(kind) for kind in KINDS} # now, not after the first run
+    runs = [run for run in kept[scored_on] if run.row['experiment'] in chosen]
     for run in runs: study.check(run, who[run.row['experiment']])
     finished = [run_key(run.row) for run in runs]
-    return {(name, fold, seed): n[fold]*chosen[name].recipe.within(n[fold]).epochs
+    plan = {(name, fold, seed): n[fold]*chosen[name].recipe.within(n[fold]).epochs
             for name, seed in pairs for fold in folds
             if (name, scored_on, fold, seed) not in finished}
+    for name, fold, _ in plan:
+        made = [t for t in who[name]['teachers'] if (t[0], fold, t[1]) not in plan]
+        load_teachers(study, dict(teachers=made), scored_on, fold)
+    return plan
 
 # %% ../nbs/04_crossval.ipynb #cdab2671
 def _describe(data, folds):
@@ -219,7 +218,7 @@ def _progress(total, show):
 def _write(files):
     for path, content in reversed(files.items()):
         if path.exists() and path.read_bytes() == content: continue
-        with atomic_write(path) as file: file.write_bytes(content)
+        with file_lock(path), atomic_write(path) as file: file.write_bytes(content)
 
 def _work(shared, name, fold, seed, threads, teachers, tick=lambda news: None):
     "One run, wherever it is made; the content of its files, predictions first"
@@ -250,7 +249,7 @@ def _run(waiting, shared, engine, n_jobs, threads, gpus, done, tick):
         else: run_jobs(_work, jobs, n_jobs or os.cpu_count(), shared, arrived, tick,
                        threads, size)
 
-def _check(scored_on, engine, **numbers):
+def _check(scored_on, engine='local', **numbers):
     for name, value in numbers.items():
         if value < int(name in ('seeds', 'threads')):
             raise DataError(f'{name} is {value}: give a larger number')
@@ -284,8 +283,8 @@ def cross_validate(
     data = {name: load_source(source, name, progress=progress, engine=engine)
             for name in sorted({one.front_end for one in chosen.values()})}
     first, development = [*data.values()][0], scored_on == 'development'
-    folds = folds or [k for k in sorted({*first.columns['fold'].tolist()})
-                      if k in DEVELOPMENT_FOLDS or not development]
+    every = DEVELOPMENT_FOLDS if development else first.columns['fold'].tolist()
+    folds = sorted({*map(int, [*folds] or every)})
     say = lambda text: progress and tqdm.write(printable(text), file=sys.stderr)
     for line in _describe(first, folds): say(line)
     waiting = _plan(data, chosen, pairs, folds, study, scored_on, threads)

@@ -119,8 +119,7 @@ def _checked_classes(names):
     alike = {}
     for name in sorted(set(names)):
         key = unicodedata.normalize('NFKC', name).casefold().replace('_', ' ')
-        key = ' '.join(key.split())
-        other = alike.setdefault(key, name)
+        other = alike.setdefault(' '.join(key.split()), name)
         if other != name: raise DataError(f'the classes {other!r} and {name!r} differ '
             'only in case or blanks: write them alike')
     for name in alike.keys() & {'silence', 'unknown'}: raise DataError(f'a class '

@@ -22,7 +22,8 @@ def _multiplies_bfloat16(device):
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != 'cpu': return False
     if platform.machine().lower() not in ('x86_64', 'amd64'):
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return (torch.backends.mkldnn.is_available() and
+                torch.ops.mkldnn._is_mkldnn_bf16_supported())
     # the check above is true on any x86 processor with AVX-512
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
@@ -61,12 +62,11 @@ class RandomNumbers:
     def drawn(self):
         "Inside, everything random on the device is drawn from the numbers of this run"
         with _DRAWING:
-            shared = self.own is self.default
-            before = None if shared else self.default.graphsafe_get_state()
-            if not shared: self.default.graphsafe_set_state(self.own)
+            if self.own is self.default: return (yield)
+            before = self.default.graphsafe_get_state()
+            self.default.graphsafe_set_state(self.own)
             try: yield
-            finally:
-                if not shared: self.default.graphsafe_set_state(before)
+            finally: self.default.graphsafe_set_state(before)
 
 # %% ../nbs/01e_devices.ipynb #407f9c4c
 @contextmanager

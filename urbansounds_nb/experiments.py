@@ -11,7 +11,7 @@ from fastcore.basics import basic_repr, store_attr
 from .augment import (Augmentation, BackgroundMix, Compressor, Equaliser,
     Mask, Mixup, NoiseFloor, TimeShift, Warp, default_augmentation)
 from .core import DataError
-from .models import ARCHITECTURES
+from .models import ARCHITECTURES, build_classifier
 from .training import Recipe
 
 # %% ../nbs/04b_experiments.ipynb #6c300e06
@@ -28,6 +28,10 @@ class Experiment:
 
     @property
     def front_end(self): return ARCHITECTURES[self.architecture].front_end
+
+    def build(self, classes):
+        "An untrained model for these class names"
+        return build_classifier(self.architecture, classes, **self.network)
 
     __repr__ = basic_repr('architecture,recipe,augmentation,teachers,pretraining')
 

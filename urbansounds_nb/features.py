@@ -32,9 +32,8 @@ def _digest(clip):
 def add_digests(clips, progress:bool=False):
     "Give each record the digest of its content as `digest`; '' if it cannot be read"
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        digests = pool.map(_digest, clips)
-        for clip in tqdm(clips, 'reading', unit='clip', disable=not progress):
-            clip['digest'] = next(digests)
+        bar = tqdm(clips, 'reading', unit='clip', disable=not progress)
+        for clip, one in zip(bar, pool.map(_digest, clips)): clip['digest'] = one
 
 def clips_digest(clips, *more)->str:
     "16 hexadecimal digits for records with digests, in any order, and what follows"
@@ -51,9 +50,10 @@ _TYPES |= dict.fromkeys(('start', 'end'), pa.float64())
 @contextmanager
 def _damage(path):
     try: yield
-    except DataError: raise
     except (pa.ArrowException, OSError, LookupError, RuntimeError, TypeError,
-            ValueError):
+            ValueError) as e:
+        # with an error number the fault is the disk's
+        if isinstance(e, (DataError, MemoryError)) or getattr(e, 'errno', None): raise
         raise DataError(f'{path}: damaged: delete it, prepare the data again') from None
 
 def _part(folder, number): return Path(folder)/f'part-{number:05d}.parquet'
@@ -213,9 +213,10 @@ def prepare_features(
     "Prepare a source, unless that was done before; names each clip that is left out"
     front_end = get_front_end(front_end)
     if engine not in ('local', 'ray'): raise DataError(f'{engine!r}: local or ray only')
-    if isinstance(source, (str, os.PathLike)):
-        place = Path(source).expanduser()
-        if any(map(_about, place.glob('part-*.parquet'))): return place
+    place = isinstance(source, (str, os.PathLike)) and Path(source).expanduser()
+    if place and any(map(_about, place.glob('part-*.parquet'))):
+        prepared_parts(place, front_end)
+        return place
     add_digests(clips := load_clips(source), progress)
     about = describe_parts(clips, front_end)
     folder = Path(folder or cache_folder()/'prepared'/about['key']).expanduser()

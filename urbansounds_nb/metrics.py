@@ -67,12 +67,12 @@ def bootstrap_interval(
 
     Recordings are drawn with replacement (cluster bootstrap; A. C. Davison and
     D. V. Hinkley, Bootstrap Methods and their Application, 1997, section 3.8)."""
-    recordings, number = np.unique(np.asarray(groups).astype(str), return_inverse=True)
+    _, number = np.unique(np.asarray(groups).astype(str), return_inverse=True)
     weights = np.ones(len(number)) if weights is None else np.asarray(weights, float)
     total = np.bincount(number, weights*np.asarray(correct, float))
     size, rng = np.bincount(number, weights), np.random.default_rng(0)
-    draws = rng.integers(len(recordings), size=(2000, len(recordings)))
-    means = total[draws].sum(1)/size[draws].sum(1)
+    draws = (rng.integers(len(total), size=len(total)) for _ in range(2000))
+    means = [total[some].sum()/size[some].sum() for some in draws]
     return tuple(np.quantile(means, [.025, .975]).tolist())
 
 # %% ../nbs/01d_metrics.ipynb #8dd3a88e
@@ -91,9 +91,9 @@ def paired_test(
     weights = np.ones(len(number)) if weights is None else np.asarray(weights, float)
     clips = weights*(np.asarray(correct_a, float) - np.asarray(correct_b, float))
     difference = np.bincount(number, clips)
-    signs = np.random.default_rng(0).choice([-1, 1], size=(5000, len(difference)))
-    extreme = np.abs(signs@difference) >= abs(difference.sum()) - 1e-9*weights.sum()
-    p = (1 + extreme.sum())/(1 + len(signs))
+    rng, n, least = np.random.default_rng(0), len(difference), abs(difference.sum())
+    sums = np.array([rng.choice([-1, 1], size=n)@difference for _ in range(5000)])
+    p = (1 + (np.abs(sums) >= least - 1e-9*weights.sum()).sum())/(1 + len(sums))
     return float(difference.sum()/weights.sum()), float(p)
 
 # %% ../nbs/01d_metrics.ipynb #a1dfc98f

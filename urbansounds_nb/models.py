@@ -170,9 +170,8 @@ def build_classifier(
     **arguments, # To the network, beside those of the architecture
 )->AudioClassifier:
     "An untrained model; `DataError` for an unknown name"
-    if name not in ARCHITECTURES:
-        known = ', '.join(ARCHITECTURES)
-        raise DataError(f'unknown architecture {name!r}: choose from {known}')
+    if name not in ARCHITECTURES: raise DataError(f'unknown architecture {name!r}: '
+        f'choose from {", ".join(ARCHITECTURES)}')
     network, front_end, defaults = ARCHITECTURES[name]
     front_end = LogMel(**FRONT_ENDS[front_end])
     arguments = defaults | arguments | _sizes(front_end, classes)

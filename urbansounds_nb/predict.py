@@ -42,8 +42,7 @@ def windows(chunks, rate:int, new_rate:int, hop:float=1., length:float=4.):
         wave = held[start-total+len(held):end-total+len(held)]
         return Window(start/new_rate, end/new_rate, wave, new_rate)
     for chunk in chunks if hasattr(chunks, '__iter__') else [chunks]:
-        new = resampler.chunk(as_mono_float32(chunk))
-        held = np.concatenate([held[-size:], new])
+        held = np.concatenate([held[-size:], resampler.chunk(as_mono_float32(chunk))])
         total += len(held) - min(total, size)
         while at+size <= total:
             yield cut(at, at+size)

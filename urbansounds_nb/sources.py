@@ -289,7 +289,7 @@ def read_rows(
         if path.suffix.lower() == '.zip': _refuse(path, 'unpack it, give the folder')
         is_list = path.suffix.lower() in ('.csv', '.tsv', '.txt', '.jsonl')
         rows = _list_rows(path, path.parent) if is_list else _stored_rows(path)
-    elif re.fullmatch(r'\w[\w.-]*/[\w.-]+(@\w+)?', str(source)):
+    elif re.fullmatch(r'\w[\w.-]*/[\w.-]+(@[\w./-]+)?', str(source)):
         rows = _hub_rows(str(source))
     else: _refuse(source, 'no such file or folder: give an existing one, or a Hub id')
     rows = list(islice(rows, MAX_CLIPS+1))

@@ -74,8 +74,7 @@ def _commit(home):
 @lru_cache
 def environment()->dict:
     "Versions, commit and processor of this process"
-    info = Path('/proc/cpuinfo')
-    text = info.read_text() if info.exists() else ''
+    text = info.read_text() if (info := Path('/proc/cpuinfo')).exists() else ''
     cpu = re.search('model name.*: (.*)|$', text)[1] or platform.processor()
     machine = f'{cpu}, {os.cpu_count()} cores'
     if torch.cuda.is_available(): machine = torch.cuda.get_device_name()
@@ -112,8 +111,7 @@ def _is_sound(run):
     n, k, row = len(run.names), len(run.classes), run.row
     ties = (run.logits == run.logits.max(1, keepdims=True)).sum(1) > 1
     kinds = {type(e[name]) for e in run.history for name in ('accuracy', 'seconds')}
-    facts = {name: type(row[name]) for name in _KINDS}
-    return (kinds == {float} and facts == _KINDS
+    return (kinds == {float} and {name: type(row[name]) for name in _KINDS} == _KINDS
         and {*map(type, run.classes)} == {str} and len({*run.classes}) == k
         and n and len({*run.names.tolist()}) == n and run.logits.shape == (n, k)
         and np.isfinite(run.logits).all() and set(run.labels.tolist()) <= set(range(k))

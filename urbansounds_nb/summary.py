@@ -96,6 +96,7 @@ def name_folds(
     if row['embedded']: return 'embedded data, not a result'
     base, *kind = printable(row['source']).split(', ', 1)
     of = f' of {base}' + ''.join(f', from {text}' for text in kind)
+    if row['scored_on'] != 'test': of += f', scored on {row["scored_on"]} clips'
     if folds == list(OFFICIAL_COUNTS):
         n = len({name for run in runs for name in run.names.tolist()})
         most = sum(map(sum, OFFICIAL_COUNTS.values()))
@@ -118,12 +119,13 @@ def _summary(name, runs):
     seeds, best = {*map(len, in_fold.values())}, mean('best_epoch_accuracy')
     _, groups, correct, weights = _by_clip(runs)
     low, high = bootstrap_interval(correct, groups, weights)
+    late = range(5, 10) if row['scored_on'] == 'test' else ['other clips']
     std = np.std(per_fold('accuracy'), ddof=1) if len(in_fold) > 1 else 0.
     return dict(experiment=name, folds=sorted(in_fold), parameters=row['parameters'],
         rests_on=name_folds(runs),
         seeds='–'.join(str(n) for n in sorted({min(seeds), max(seeds)})),
         accuracy=mean('accuracy'), std=float(100*std), low=100*low, high=100*high,
-        accuracy_5_to_9=mean('accuracy', range(5, 10)), macro_f1=mean('macro_f1'),
+        accuracy_5_to_9=mean('accuracy', late), macro_f1=mean('macro_f1'),
         without_split=mean('accuracy_without_split_recordings'),
         oracle_gap=best and best - mean('accuracy'),
         calibration_error=mean('calibration_error', scale=1),
@@ -164,7 +166,6 @@ def values_of(runs, key:str)->list:
 
 def mixtures(runs)->list:
     "A sentence for each experiment whose runs were made with several versions of torch"
-    groups = by_experiment(runs).items()
-    found = {name: values_of(some, 'torch') for name, some in groups}
+    found = {k: values_of(some, 'torch') for k, some in by_experiment(runs).items()}
     return [printable(f'{name}: its runs were made with torch {" and ".join(values)}')
             for name, values in found.items() if len(values) > 1]
