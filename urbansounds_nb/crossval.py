@@ -30,6 +30,13 @@ from .transformer import MaskedSpectrogramModel
 
 # %% ../nbs/04_crossval.ipynb #f5421d0b
 def _list(items): return ', '.join(map(str, items))
+def _check(scored_on, engine='local', **numbers):
+    for name, value in numbers.items():
+        if value < int(name in ('seeds', 'threads')):
+            raise DataError(f'{name} is {value}: give a larger number')
+    for given, known in ((scored_on, KINDS), (engine, ('local', 'ray'))):
+        if given not in known: raise DataError(f'{given!r}: choose from {_list(known)}')
+
 def split(columns:dict, fold:int, scored_on:str='test')->tuple:
     "Rows to train on and rows to score; `DataError` if a recording has clips in both"
     _check(scored_on)
@@ -55,7 +62,7 @@ def split(columns:dict, fold:int, scored_on:str='test')->tuple:
 
 # %% ../nbs/04_crossval.ipynb #82d90a67
 def run_identity(data, experiment:Experiment, threads:int=0)->dict:
-    "All that can change a run's numbers; threads 0: as many as this process uses"
+    "All but hardware that can change a run's numbers; threads 0: those of this process"
     with seeded(0): model = experiment.build(data.classes)
     if model.front_end.settings != data.front_end.settings:
         raise DataError(f'{experiment.name} needs the front end {experiment.front_end}')
@@ -248,13 +255,6 @@ def _run(waiting, shared, engine, n_jobs, threads, gpus, done, tick):
                            tick)
         else: run_jobs(_work, jobs, n_jobs or os.cpu_count(), shared, arrived, tick,
                        threads, size)
-
-def _check(scored_on, engine='local', **numbers):
-    for name, value in numbers.items():
-        if value < int(name in ('seeds', 'threads')):
-            raise DataError(f'{name} is {value}: give a larger number')
-    for given, known in ((scored_on, KINDS), (engine, ('local', 'ray'))):
-        if given not in known: raise DataError(f'{given!r}: choose from {_list(known)}')
 
 # %% ../nbs/04_crossval.ipynb #c8a693d5
 def cross_validate(
