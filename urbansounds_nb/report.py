@@ -128,7 +128,7 @@ _MEANING = (
     'Folds 5–9: the same over the five folds that took no part in choosing recipes. '
     '95 % interval: from drawing recordings with replacement. Without split: without '
     'the recordings that the official folds split. Oracle gap: what choosing the epoch '
-    'on the test fold would add, never part of a score. Min/run: minutes of training.')
+    'on the test fold would add (too low with batch normalisation). Min/run: minutes.')
 _STYLE = xml.Style('''
 :root{color-scheme:light dark}table{border-collapse:collapse}td{white-space:nowrap}
 body{font:16px/1.5 system-ui,sans-serif;max-width:72em;margin:auto;padding:0 1em 4em}
