@@ -182,7 +182,7 @@ def test_a_score_says_what_it_is_of(classifier, clips, monkeypatch, tmp_path):
     scored, others, words = unseen_clips(classifier.header, clips)
     assert {clip['fold'] for clip in scored} == {3} and 3 not in {clip['fold'] for clip in others} and f'{len(scored)} clips of fold 3' in words
     assert 'perhaps training clips' in words                                           # other data than it was trained on
-    for odd in ({}, dict(results={}), dict(results=dict(fold=[1])), dict(results=dict(fold=99))):
+    for odd in ({}, dict(results={}), dict(results=dict(fold=[1])), dict(results=dict(fold=99)), dict(classes=['bird', 'kettle'], results=dict(fold=3))):
         with pytest.raises(DataError, match='needs clips in fold'): unseen_clips(odd, clips)
     for name in ('export_onnx', 'quantise_onnx'): monkeypatch.setattr(f'urbansounds_nb.export.{name}', lambda *a: .001)
     monkeypatch.setattr('urbansounds_nb.export.OnnxClassifier', lambda path: classifier)

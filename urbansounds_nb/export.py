@@ -192,10 +192,11 @@ def unseen_clips(
     "Clips of the model's test fold, and whether they are known to be new to it"
     run = header.get('results', {})
     fold, words = run.get('fold', 10), 'perhaps training clips'
-    scored = [clip for clip in clips if clip['fold'] == fold]
-    others = [clip for clip in clips if clip['fold'] != fold]
-    if not scored or not others:
-        raise DataError(f'needs clips in fold {fold} and in others: give other data')
+    classes = header.get('classes') or {clip['class'] for clip in clips}
+    scored, others = ([clip for clip in clips if clip['class'] in classes
+        and (clip['fold'] == fold) == wanted] for wanted in (True, False))
+    if not scored or not others: raise DataError(
+        f'needs clips in fold {fold} and in others, of its classes: give other data')
     add_digests(clips)
     if clips_digest(clips) == run.get('data'): words = 'not used in training'
     return scored, others, f'{len(scored)} clips of fold {fold}, {words}'
