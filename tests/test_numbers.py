@@ -28,3 +28,13 @@ def test_a_page_shows_what_it_prints(page, tmp_path):
              if not ''.join(cell['source']).startswith('#| hide')]
     assert any(stored for stored, _ in shown)
     for stored, now in shown: assert stored == now
+
+def test_what_page_06c_says_of_the_shipped_model():
+    import csv, re
+    from urbansounds_nb.models import default_classifier
+    text = ' '.join(''.join(cell['source']) for cell in json.loads((PAGES/'06c_unknown.ipynb').read_text())['cells'])
+    as_recorded = next(csv.DictReader((PAGES.parent/'results'/'conditions.csv').open()))
+    said = re.search(r'of the recordings of the same fold, (\d+) % are rejected', text)
+    assert as_recorded['condition'] == 'as recorded' and int(said[1]) == round(float(as_recorded['unknown']))
+    accepted = dict(re.findall(r'([\w ]+?) (\d+) %[,)]', default_classifier().header['rejection'].split('accepted (')[1]))
+    assert 'most of the synthetic voices' in text and int(accepted[' speech' if ' speech' in accepted else 'speech']) > 50

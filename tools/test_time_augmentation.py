@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
 import torch
-from urbansounds_nb.core import cli_errors
+from urbansounds_nb.core import DataError, cli_errors
 from urbansounds_nb.crossval import split
 from urbansounds_nb.experiments import get_experiment
 from urbansounds_nb.features import load_source
@@ -50,8 +50,8 @@ def measure(data, study, runs):
         correct.append(found == data.labels[rows].numpy())
         groups.append(data.columns['fsID'][rows])
         means.append(correct[-1].mean(1))
-        if abs(means[-1][0] - row['accuracy']) > .004: raise RuntimeError(
-            f'{path} scores {means[-1][0]:.3f}, its record says {row["accuracy"]:.3f}')
+        if abs(means[-1][0] - row['accuracy']) > .004: raise DataError(f'{path}: '
+            f'scores {means[-1][0]:.3f}, its record says {row["accuracy"]:.3f}: other data?')
         print(row['experiment'], row['fold'], means[-1].round(3), flush=True)
     one, six = np.concatenate(correct, 1)
     accuracy, folds = np.mean(means, 0), sorted(run.row['fold'] for run in runs)
@@ -74,6 +74,8 @@ def main():
         for name in args.experiments:
             runs = [run for run in study.runs('test')
                     if run.row['experiment'] == name and run.row['seed'] == 0]
+            if not runs: raise DataError(f'{args.results}: no run of {name} with seed 0: '
+                'train it with urbansounds_crossval, or name another')
             data = load_source(args.data, get_experiment(name).front_end)
             lines.append(measure(data, study, runs))
         new = not args.to.exists()
