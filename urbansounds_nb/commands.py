@@ -216,7 +216,7 @@ def urbansounds_predict(
     classifier = models.load_classifier(checkpoint or None, revision or None)
     if card: return print(models.model_card(classifier.header).split('---\n')[2])
     if mic+json+csv > 1: raise DataError('--mic, --json or --csv: choose only one')
-    if mic == bool(files): raise DataError('no sound given, or two: files or --mic')
+    if mic == bool(files): raise DataError('no sound given, or two: use files or --mic')
     if mic:
         heard = predict.classify_stream(microphone(), 44100, classifier, hop)
         for segment in heard: print(predict.as_text(segment), flush=True)
