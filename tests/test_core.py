@@ -7,6 +7,8 @@ from urbansounds_nb.core import (DataError, atomic_folder, atomic_write, cache_f
     csv_text, file_lock, hub_errors, hub_token, optional_import, printable, run_jobs)
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT/'tools'/'soak'))
+import kills
 
 def python(code, *args, **kwargs):
     "Start Python with some code, deaf to nothing"
@@ -302,10 +304,7 @@ def gone(pids, seconds=5):
     while any(map(alive, pids)) and time.monotonic() < end: time.sleep(.05)
     return not any(map(alive, pids))
 
-def children(pid):
-    found = [int(child) for task in Path(f'/proc/{pid}/task').glob('*')
-             for child in (task/'children').read_text().split()]
-    return found + [deeper for child in found for deeper in children(child)]
+def descendants(pid): return [one for child in kills.children(pid) for one in (child, *descendants(child))]
 
 def ticks(process, n=2):
     "The processes that wait, once n of them do"
@@ -332,7 +331,7 @@ def test_a_worker_that_dies(jobs):
 def test_the_end_of_the_main_process_ends_its_workers(jobs, stop):
     process = jobs('wait')
     workers = ticks(process)
-    everything = children(process.pid)
+    everything = descendants(process.pid)
     assert set(workers) < set(everything)
     if stop == signal.SIGINT: os.killpg(process.pid, stop)       # as a terminal does
     else: process.kill()

@@ -1,5 +1,5 @@
 "Commands that are stopped before there is anything to keep, and short versions of tools/soak/kills.py"
-import shutil, signal, sys, time
+import shutil, signal, subprocess, sys, time
 from pathlib import Path
 import pytest
 from urbansounds_nb.crossval import run_fold
@@ -29,6 +29,10 @@ def test_stopped_while_it_prepares(tmp_path, three_folds):
     process = kills.start('urbansounds_prepare', data=three_folds, folder=tmp_path/'mels')
     said = stopped(process, lambda: list(tmp_path.rglob('*part-*')))
     assert said[-1] == 'stopped: what is prepared is kept; the same command continues'
+
+def test_processes_end_while_one_looks_for_workers():
+    process = subprocess.Popen(['bash', '-c', 'for i in {1..300}; do /bin/true; done'])
+    while process.poll() is None: assert kills.workers(process.pid) == []
 
 def test_workers_do_not_see_ctrl_c_while_they_load(tmp_path, mels):
     process = kills.start('urbansounds_crossval', data=mels, results=tmp_path/'runs', **kills.QUICK | dict(jobs=2))

@@ -176,10 +176,16 @@ def two_at_once(whole, source, place, jobs):
     good = [process.returncode for process in both] == [0, 0] and same(whole, place/'runs') and not leftovers(place)
     return 'survived' if good else f'lost: {said}'
 
+def _tells(file):
+    "What the system says of a process, nothing once it has ended"
+    try: return file.read_text()
+    except OSError: return ''
+
+def children(pid): return [int(child) for file in Path(f'/proc/{pid}/task').glob('*/children') for child in _tells(file).split()]
+
 def workers(pid):
     "Processes that train for a command: copies of the one that its fork server is"
-    def children(pid): return [int(child) for place in Path(f'/proc/{pid}/task').glob('*/children') for child in place.read_text().split()]
-    return [worker for child in children(pid) if b'forkserver' in Path(f'/proc/{child}/cmdline').read_bytes() for worker in children(child)]
+    return [worker for child in children(pid) if 'forkserver' in _tells(Path(f'/proc/{child}/cmdline')) for worker in children(child)]
 
 def worker_killed(whole, mels, place):
     "As when the system is out of memory: one worker gone, one clear line; the same command goes on"
