@@ -17,4 +17,5 @@ def test_fifty_at_once(served):
 
 def test_too_large_files_keep_nobody_waiting(served): assert app.too_large(served[0], 5_000_000, 8) == {'refused': 4, 'survived': 4}
 
+@pytest.mark.timeout(2000)      # 110 visits, three minutes on two cores that do nothing else
 def test_memory_stays_flat(served): assert app.one_after_the_other(*served, rounds=110, warm=70, most=10) == {'survived': 110}      # the answers of the last 32 visits are kept; half a megabyte for each of the 40 between the readings would be 20

@@ -81,17 +81,16 @@ def test_a_terminal_that_knows_few_letters(tmp_path):
     assert done.returncode == 0 and 'siren.wav' in said and r'\u72ac' in said, done.stderr
 
 @pytest.mark.skipif(not hasattr(signal, 'pthread_kill'), reason='signals of POSIX')
+@pytest.mark.parametrize('while_it', ['loads', 'works'])
 @pytest.mark.parametrize('stop', [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_that_python_drops_is_heard(stop, tmp_path):
+def test_a_stop_that_python_drops_is_heard(stop, while_it, tmp_path):
     "A signal may arrive while an object is freed: what its handler raises there is printed and dropped by Python"
     script = tmp_path/'script.py'
     script.write_text(f'''
 import os, signal, time, weakref
-from urbansounds_nb.commands import command
+from urbansounds_nb import commands
 class Thing: pass
-@command('work')
-def work():
-    "Work"
+def stopped(_):
     thing = Thing()
     def freed(_):
         os.kill(os.getpid(), signal.{stop.name})
@@ -101,6 +100,11 @@ def work():
     print('goes on', flush=True)
     time.sleep(200)
     print('finished')
+if {while_it!r} == 'loads': commands.import_module = stopped
+@commands.command('work', 'core')
+def work():
+    "Work"
+    stopped(0)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 work.main([])
 ''')

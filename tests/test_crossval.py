@@ -360,10 +360,13 @@ import torch._dynamo, urbansounds_nb.crossval, urbansounds_nb.report          # 
 import kills
 
 def started(place): return kills.Forked('urbansounds_crossval', place/'cache', **dict(zip(sys.argv[2::2], sys.argv[3::2])))
+def time_of(path):
+    try: return path.stat().st_mtime
+    except OSError: return 0                                                  # the run has ended
 place = Path(sys.argv[1])
 for stop in signal.SIGKILL, signal.SIGTERM, signal.SIGINT:                    # at moments that depend on the machine
     begin, command = time.time(), started(place)
-    while command.process.is_alive() and not any(path.stat().st_mtime > begin for path in place.glob('unfinished/*.safetensors')): time.sleep(.02)
+    while command.process.is_alive() and not any(time_of(path) > begin for path in place.glob('unfinished/*.safetensors')): time.sleep(.02)
     time.sleep(.2)
     os.kill(command.pid, stop)
     said, _ = command.communicate(60)

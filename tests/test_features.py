@@ -52,6 +52,10 @@ def test_what_is_no_damage_is_not_called_so(copy, monkeypatch, error):
 def test_prepared_data_in_another_front_end(prepared):
     with pytest.raises(DataError, match='n_mels 64, not 128'): prepare_features(prepared, 'mel128', progress=False)
 
+def test_prepared_data_do_not_go_to_another_folder(prepared, tmp_path):
+    with pytest.raises(DataError, match='give the data with their sounds'): prepare_features(prepared, folder=tmp_path/'there', progress=False)
+    assert not list(tmp_path.iterdir())
+
 def test_a_part_cut_off_is_made_again(three_folds, copy, prepared):
     part = copy/'part-00000.parquet'
     part.write_bytes(part.read_bytes()[:9000])

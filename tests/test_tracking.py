@@ -24,6 +24,7 @@ def records(path):
         left = 32768 - place % 32768
         size, kind = struct.unpack('<HB', data[place+4:place+7])      # after a checksum of 4 bytes
         if left < 7 or kind == 0: place += left; continue             # the rest of a block is filled with zeros
+        if place + 7 + size > len(data): return                       # its second half is still to come
         parts += data[place+7:place+7+size]
         place += 7 + size
         if kind in (1, 4): yield Record.FromString(parts); parts = b''   # whole, or the last part
@@ -139,7 +140,7 @@ if __name__ == '__main__':
 def test_wandb_is_gone(three_folds, tmp_path, play, tracking):
     undisturbed = cross_validate(three_folds, ('cnn1d',), folder=tmp_path/'undisturbed', folds=(1, 2), epochs=2, n_jobs=1, progress=False)
     environment = {name: value for name, value in os.environ.items() if name != 'WANDB_MODE'} | dict(WANDB_BASE_URL='http://127.0.0.1:1', WANDB_API_KEY='0123456789'*4)
-    done = subprocess.run([sys.executable, '-c', RUN.format(play=play, tracking=tracking), three_folds, tmp_path/'runs'], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, '-c', RUN.format(play=play, tracking=tracking), three_folds, tmp_path/'runs'], env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0 and done.stderr.count('wandb: switched off') == 1, (done.stdout + done.stderr)[-2000:]
     for one, other in zip(undisturbed, read_results(tmp_path/'runs'), strict=True): assert one.logits.astype('float16').tobytes() == other.logits.astype('float16').tobytes()
 

@@ -93,13 +93,13 @@ def command(
             # a character that the terminal does not know costs no result
             for out in (sys.stdout, sys.stderr):
                 getattr(out, 'reconfigure', dict)(errors='backslashreplace')
-            with cli_errors():
+            with cli_errors(), _stoppable():
                 options = vars(_parser(function, example, groups).parse_args(argv))
                 for name in tqdm(loads.split(), 'loading', leave=False, disable=None):
                     import_module(f'urbansounds_nb.{name}')
                 # or looking for garbage would take seconds when the process ends
                 gc.freeze()
-                with _stoppable(): function(*options.pop('files', ()), **options)
+                function(*options.pop('files', ()), **options)
         function.main = main
         return function
     return decorate

@@ -214,7 +214,7 @@ def prepare_features(
     front_end = get_front_end(front_end)
     if engine not in ('local', 'ray'): raise DataError(f'{engine!r}: local or ray only')
     place = isinstance(source, (str, os.PathLike)) and Path(source).expanduser()
-    if place and any(map(_about, place.glob('part-*.parquet'))):
+    if place and not folder and any(map(_about, place.glob('part-*.parquet'))):
         prepared_parts(place, front_end)
         return place
     add_digests(clips := load_clips(source), progress)

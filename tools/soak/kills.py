@@ -191,8 +191,8 @@ def worker_killed(whole, mels, place):
     "As when the system is out of memory: one worker gone, one clear line; the same command goes on"
     settings = dict(data=mels, results=place/'runs', **QUICK | dict(jobs=2))
     process = start('urbansounds_crossval', **settings)
-    while not list(place.glob('runs/unfinished/*.safetensors')): time.sleep(.05)
-    os.kill(workers(process.pid)[0], signal.SIGKILL)
+    while process.poll() is None and not list(place.glob('runs/unfinished/*.safetensors')): time.sleep(.02)
+    for pid in workers(process.pid)[:1]: os.kill(pid, signal.SIGKILL)
     said, _ = process.communicate(timeout=60)
     line = refusal(process.returncode, lines(said))
     good = '--jobs' in line and call('urbansounds_crossval', **settings)[0] == 0 and same(whole, place/'runs') and not leftovers(place)
