@@ -388,6 +388,15 @@ def test_killed_and_continued(mels, whole, tmp_path, jobs):
         assert [epoch['loss'] for epoch in one.history] == [epoch['loss'] for epoch in other.history]
     assert not left_behind(tmp_path)
 
+def test_a_run_records_the_commit_that_it_began_with(data, tmp_path, monkeypatch):
+    "The code in memory stays what it was, whatever is committed meanwhile"
+    def commit(name): monkeypatch.setattr(study, '_commit', lambda _: name)
+    study.environment.cache_clear()
+    commit('first')
+    try: run = run_fold(data, QUICK, 1, folder=tmp_path, tick=lambda _: commit('second'))
+    finally: study.environment.cache_clear()
+    assert run.row['commit'] == 'first'
+
 def test_two_commands_on_one_folder(mels, whole, tmp_path):
     both = [subprocess.Popen(typed_command(mels, tmp_path, 1), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
     said = [process.communicate(timeout=300)[0] for process in both]

@@ -133,7 +133,7 @@ def run_fold(
     if isinstance(experiment, str): experiment = get_experiment(experiment)
     study, name, fold, seed = Study(folder), experiment.name, int(fold), int(seed)
     train_rows, rows = split(data.columns, fold, scored_on)
-    source = study.admit(data)
+    source, about = study.admit(data), environment()  # of the code that begins
     recipe = experiment.recipe.within(len(train_rows))
     identity, key = run_identity(data, experiment), (name, scored_on, fold, seed)
     path, digest = study.path(*key), identity_digest(identity)
@@ -154,7 +154,7 @@ def run_fold(
         run.row = dict(experiment=name, scored_on=scored_on, fold=fold, seed=seed,
             source=source, embedded=data.embedded, examples=news[1]*len(history),
             parameters=sum(weight.numel() for weight in model.parameters()))
-        run.row |= run_metrics(run) | identity | environment()
+        run.row |= run_metrics(run) | identity | about
         model.save(study.model_path(*key), results=run.row)
         run.write(path)
         for left in checkpoint.parent.glob(f'{checkpoint.stem}.*'): left.unlink()
