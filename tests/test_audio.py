@@ -345,7 +345,7 @@ def test_a_header_followed_by_100_mb_of_zeros(head, tmp_path, small_memory):
     begin = time.process_time()
     try: next(iter(open_audio(tmp_path/'a.wav')))
     except DataError: pass
-    assert time.process_time()-begin < 5        # .4 s where a frame of MP3 is looked for, on a processor of 2024
+    assert time.process_time()-begin < 1
 
 def test_a_clip_of_9_gb(tmp_path, small_memory):
     with open(tmp_path/'a.wav', 'wb') as file:
