@@ -185,7 +185,7 @@ def opened(browser, size, problems, **settings):
     return page
 
 # what reaches beyond the window, except inside something that scrolls
-FIRST = "(document.querySelector('.search-result') || {href: ''}).href.endsWith('/models.html#%s')"      # where Enter leads
+LEADS_TO = "(document.querySelector('.search-result') || {href: ''}).href.endsWith('/models.html#%s')"      # where Enter leads
 WIDE = '''() => {
     const scrolls = element => element && (/auto|scroll/.test(getComputedStyle(element).overflowX) || scrolls(element.parentElement))
     const beyond = element => Math.max(element.getBoundingClientRect().right - innerWidth, -element.getBoundingClientRect().left)
@@ -260,12 +260,12 @@ def test_search_and_dark_mode_by_keyboard(browser, site, address, place):
     page.wait_for_function("(document.querySelector('.search-result-section') || {}).textContent == 'Mask'")
     page.locator(':focus').fill('')
     page.keyboard.type('audioclassifier')                  # on a page without pictures, which is there at once
-    page.wait_for_function(FIRST % 'audioclassifier')
+    page.wait_for_function(LEADS_TO % 'audioclassifier')
     page.keyboard.press('Enter')
     page.wait_for_url('**/models.html#audioclassifier')
     page.keyboard.press('/')
     page.keyboard.type('build_classifier')
-    page.wait_for_function(FIRST % 'build_classifier')      # and not what was found for half of the word
+    page.wait_for_function(LEADS_TO % 'build_classifier')      # and not what was found for half of the word
     page.keyboard.press('Enter')
     page.wait_for_url('**/models.html#build_classifier')    # on the same page: the list makes way
     page.wait_for_selector('.smalldocs-search-results', state='hidden')
