@@ -33,7 +33,7 @@ ARROWS = { # module -> the siblings that it may import
 }
 HEAVY = {'datasets', 'wandb', 'sklearn', 'pandas', 'huggingface_hub', 'matplotlib', 'gradio', 'ray', 'librosa'}
 # The aim for the whole package is 3,800 lines; until it is reached, it grows by whole rooms only (the last: devices)
-MOST_LINES, MOST_LINES_OF_ALL, MOST_COLUMNS, MOST_LINES_OF_A_FUNCTION = 300, 6156, 88, 40
+MOST_LINES, MOST_LINES_OF_ALL, MOST_COLUMNS, MOST_LINES_OF_A_FUNCTION = 300, 6155, 88, 40
 
 def siblings(nodes):
     "Modules of the package that these statements import"

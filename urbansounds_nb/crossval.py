@@ -10,8 +10,7 @@ import json, os, sys, time
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-import numpy as np
-import torch
+import numpy as np, torch
 from tqdm.auto import tqdm
 from .cluster import ray_map
 from .core import (DataError, atomic_write, file_lock, fork_server,
